@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * spool - local content of files that is not in the bucket yet.
+ *
+ * Files of state_dir/spool/, named by a number (places_next_id).
+ * Who owns a number removes the file.  Errors: the system call's, negated.
+ * Threads: call from any; no lock.
+ */
+#pragma once
+
+#include <stdint.h>
+
+struct places;
+struct spool;
+
+#define SPOOL_NAME_MAX 24
+
+int spool_open(struct places *places, struct spool **ret_spool);
+struct spool *spool_close(struct spool *spool);
+
+int spool_dir_fd(const struct spool *spool); /* borrowed */
+void spool_name(uint64_t number, char ret_name[SPOOL_NAME_MAX]);
+
+int spool_create(struct spool *spool, uint64_t number, int *ret_fd); /* O_RDWR, new */
+int spool_open_file(struct spool *spool, uint64_t number, int *ret_fd); /* O_RDWR */
+int spool_remove(struct spool *spool, uint64_t number);
+/* A copy under another number (reflink where the filesystem can). */
+int spool_copy(struct spool *spool, int from_fd, uint64_t to_number, int *ret_fd);
+
+typedef int (*spool_fn)(void *arg, uint64_t number);
+int spool_each(struct spool *spool, spool_fn fn, void *arg);

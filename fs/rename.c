@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * rename - tree_rename: what moves, and how.
+ *
+ *	staged -> staged    a local rename
+ *	staged -> bucket    the file leaves the staging tree, is noted in the
+ *			    journal, and its upload starts; nothing waits, since
+ *			    the kernel holds one rename lock per mount
+ *	bucket -> bucket    a server-side copy, then a delete, journaled; here
+ *			    the name changes at once
+ *	anything else	    EXDEV: mv copies
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "cache/journal.h"
+#include "cache/spool.h"
+#include "cache/staging.h"
+#include "fs/inode.h"
+#include "fs/name.h"
+#include "fs/pending.h"
+#include "fs/publish.h"
+#include "fs/tree.h"
+#include "fs/writer.h"
+
+struct move {
+	struct fs *fs;
+	struct name from, to;
+	struct meta_entry entry, target; /* target.kind ABSENT: none */
+	struct inode *inode, *target_inode; /* references; target's may be NULL */
+	unsigned flags;
+};
+
+static void move_free(struct move *m)
+{
+	name_free(&m->from);
+	name_free(&m->to);
+	inode_put(m->inode);
+	inode_put(m->target_inode);
+}
+
+static int check_target(struct move *m)
+{
+	bool from_dir = m->entry.kind == META_DIR, children = false;
+	if (m->target.kind == META_ABSENT)
+		return 0;
+	if (m->flags & RENAME_NOREPLACE)
+		return -EEXIST;
+	if (m->target.kind == META_FILE)
+		return from_dir ? -ENOTDIR : 0;
+	if (!from_dir)
+		return -EISDIR;
+	int r = know_children(m->fs, m->target.id);
+	if (r == 0)
+		r = meta_has_children(m->fs->meta, m->target.id, &children);
+	return r == 0 && children ? -ENOTEMPTY : r;
+}
+
+static bool is_staged(const struct name *n, const struct meta_entry *e)
+{
+	return n->layout.class == LAYOUT_STAGED && !e->etag[0];
+}
+
+/* The row moves; what is at the target loses its name. */
+static int move_entry(struct move *m, uint64_t seq_left_behind)
+{
+	struct fs *fs = m->fs;
+	uint64_t seq = places_next_id(fs->places);
+	int r = meta_move(fs->meta, m->entry.id, m->to.dir, m->to.name, seq, meta_now_ms());
+	if (r < 0)
+		return r;
+	struct meta_entry left;
+	if (seq_left_behind && meta_find(fs->meta, m->from.dir, m->from.name, &left) == 0 &&
+	    left.kind == META_ABSENT) {
+		left.seq = seq_left_behind;
+		meta_update(fs->meta, &left);
+	}
+	tree_detach(m->target_inode);
+	return 0;
+}
+
+static int set_path_locked(struct inode *inode, const struct name *to)
+{
+	char *path = strdup(to->path.data);
+	if (!path)
+		return -ENOMEM;
+	free(inode->path);
+	inode->path = path;
+	inode->parent = to->dir;
+	inode->layout = to->layout;
+	return 0;
+}
+
+/* ---- directories ---- */
+
+static int move_dir(struct move *m)
+{
+	struct fs *fs = m->fs;
+	bool children;
+	if (m->from.layout.class == LAYOUT_STAGED && m->to.layout.class == LAYOUT_STAGED) {
+		int r = staging_rename(fs->staging, m->from.path.data, m->to.path.data, m->flags);
+		return r < 0 ? r : move_entry(m, 0);
+	}
+	/* One that was made here and is empty has nothing in the bucket. */
+	if (!(m->entry.flags & META_LOCAL) || m->to.layout.class == LAYOUT_STAGED ||
+	    meta_has_children(fs->meta, m->entry.id, &children) < 0 || children)
+		return -EXDEV;
+	return move_entry(m, 0);
+}
+
+/* ---- files ---- */
+
+static int move_staged(struct move *m)
+{
+	struct fs *fs = m->fs;
+	int r = staging_rename(fs->staging, m->from.path.data, m->to.path.data, m->flags);
+	if (r == 0)
+		r = move_entry(m, 0);
+	LOCK_SCOPE(&m->inode->lock);
+	return r < 0 ? r : set_path_locked(m->inode, &m->to);
+}
+
+static int take_out_locked(struct move *m)
+{
+	struct fs *fs = m->fs;
+	struct inode *inode = m->inode;
+	struct stat st;
+	if (fstat(inode->local->fd, &st) < 0)
+		return -errno;
+	struct journal_record record = {
+		.kind = JOURNAL_UPLOAD,
+		.number = places_next_id(fs->places),
+		.mtime_ns = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec,
+		.key = m->to.path.data,
+	};
+	char name[SPOOL_NAME_MAX];
+	spool_name(record.number, name);
+	int r = record.number ? journal_add(fs->journal, &record, false) : -EIO;
+	if (r < 0)
+		return r;
+	r = staging_move_out(fs->staging, m->from.path.data, spool_dir_fd(fs->spool), name);
+	if (r == 0)
+		r = set_path_locked(inode, &m->to);
+	if (r < 0) {
+		journal_done(fs->journal, record.row);
+		return r;
+	}
+	inode->journal_row = record.row;
+	inode->local->number = record.number;
+	inode->staged = false;
+	inode->wrote = true;
+	inode->size_bytes = st.st_size;
+	inode->mtime_ns = record.mtime_ns;
+	inode->changed++;
+	return 0;
+}
+
+static int publish_staged(struct move *m)
+{
+	struct fs *fs = m->fs;
+	int r = writer_open_staged(m->inode);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&m->inode->lock);
+	r = take_out_locked(m);
+	pthread_mutex_unlock(&m->inode->lock);
+	if (r == 0)
+		r = move_entry(m, 0);
+	if (r < 0)
+		return r;
+	pending_add(fs, m->to.path.data, m->inode);
+	publish_want(m->inode, NULL);
+	return 0;
+}
+
+static void want(void *arg, struct waiter *waiter)
+{
+	publish_want(arg, waiter);
+}
+
+/* What was written and not published yet is published first, under its old
+ * name: a copy moves only what is in the bucket. */
+static int settle_source(struct inode *inode)
+{
+	pthread_mutex_lock(&inode->lock);
+	bool dirty = inode_dirty_locked(inode) && (inode->etag[0] || inode->publish);
+	bool new_only = inode_dirty_locked(inode) && !inode->etag[0] && !inode->publish;
+	bool copying = inode->copy_pending;
+	pthread_mutex_unlock(&inode->lock);
+	if (copying)
+		return 0;
+	if (!dirty || new_only)
+		return 0;
+	return pool_may_wait() ? wait_here(want, inode) : -EAGAIN;
+}
+
+static int owe_copy_locked(struct move *m, char **old_path)
+{
+	struct inode *inode = m->inode;
+	bool in_bucket = inode->etag[0];
+	*old_path = inode->path ? strdup(inode->path) : NULL;
+	if (in_bucket && !inode->object_key) {
+		if (!(inode->object_key = strdup(m->from.key.data)))
+			return -ENOMEM;
+		inode->object_dir = m->from.dir;
+	}
+	if (in_bucket && !inode->journal_row) {
+		struct journal_record record = {
+			.kind = JOURNAL_COPY,
+			.key = m->to.path.data,
+			.from_key = inode->object_key,
+			.etag = inode->etag,
+		};
+		int r = journal_add(m->fs->journal, &record, false);
+		if (r < 0)
+			return r;
+		inode->journal_row = record.row;
+	}
+	int r = set_path_locked(inode, &m->to);
+	if (r == 0 && in_bucket) {
+		inode->copy_pending = true;
+		inode->changed++;
+	}
+	return r;
+}
+
+static int move_object(struct move *m)
+{
+	struct fs *fs = m->fs;
+	_cleanup_free_ char *old_path = NULL;
+	int r = settle_source(m->inode);
+	if (r == 0)
+		r = meta_get(fs->meta, m->entry.id, &m->entry);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&m->inode->lock);
+	r = owe_copy_locked(m, &old_path);
+	bool in_bucket = m->inode->etag[0], open = m->inode->writers;
+	pthread_mutex_unlock(&m->inode->lock);
+	if (r < 0)
+		return r;
+	m->entry.flags |= META_LOCAL; /* no listing shows it yet */
+	r = meta_update(fs->meta, &m->entry);
+	if (r == 0)
+		r = move_entry(m, in_bucket ? SEQ_DELETING : 0);
+	if (r < 0)
+		return r;
+	pending_add(fs, m->to.path.data, m->inode);
+	if (old_path)
+		pending_remove(fs, old_path, m->inode);
+	if (in_bucket || !open)
+		publish_want(m->inode, NULL);
+	return 0;
+}
+
+static int move_file(struct move *m)
+{
+	bool from = is_staged(&m->from, &m->entry);
+	bool to = m->to.layout.class == LAYOUT_STAGED;
+	if (!from && to)
+		return -EXDEV;
+	int r = inode_hold(m->fs, &m->entry, m->from.path.data, &m->inode);
+	if (r < 0)
+		return r;
+	if (m->target.kind == META_FILE)
+		m->target_inode = inode_find(m->fs, m->target.id);
+	r = tree_preserve(m->target_inode);
+	if (r < 0)
+		return r;
+	if (from && to)
+		return move_staged(m);
+	return from ? publish_staged(m) : move_object(m);
+}
+
+int tree_rename(struct fs *fs, uint64_t dir, const char *name, uint64_t new_dir,
+		const char *new_name, unsigned flags)
+{
+	_cleanup_(move_free) struct move m = { .fs = fs, .flags = flags };
+	if (flags & ~RENAME_NOREPLACE)
+		return -EINVAL;
+	int r = know_entry(fs, dir, name, &m.entry);
+	if (r == 0)
+		r = know_entry(fs, new_dir, new_name, &m.target);
+	if (r == -ENOENT && m.entry.id)
+		r = 0;
+	if (r == 0 && m.target.id == m.entry.id)
+		return 0;
+	if (r == 0)
+		r = check_target(&m);
+	if (r == 0)
+		r = name_of(fs, dir, name, &m.from);
+	if (r == 0)
+		r = name_of(fs, new_dir, new_name, &m.to);
+	if (r < 0)
+		return r;
+	return m.entry.kind == META_DIR ? move_dir(&m) : move_file(&m);
+}

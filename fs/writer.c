@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* writer - see writer.h */
+#include "fs/writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "cache/chunk.h"
+#include "cache/spool.h"
+#include "cache/staging.h"
+#include "fs/inode.h"
+#include "fs/pending.h"
+#include "fs/reader.h"
+#include "fs/s3/object.h"
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+/* Puts another local file in the place of the one there is.  One that is being
+ * uploaded is removed by its publish. */
+static int replace_local_locked(struct inode *inode, int fd, uint64_t number)
+{
+	struct local *local = local_new(fd, number);
+	if (!local) {
+		close(fd);
+		spool_remove(inode->fs->spool, number);
+		return -ENOMEM;
+	}
+	if (inode->local && !inode->local->busy && inode->local->number)
+		spool_remove(inode->fs->spool, inode->local->number);
+	local_put(inode->local);
+	inode->local = local;
+	return 0;
+}
+
+static int local_empty_locked(struct inode *inode)
+{
+	uint64_t number = places_next_id(inode->fs->places);
+	int fd, r = number ? spool_create(inode->fs->spool, number, &fd) : -EIO;
+	return r < 0 ? r : replace_local_locked(inode, fd, number);
+}
+
+static int local_copy_locked(struct inode *inode, int from_fd)
+{
+	uint64_t number = places_next_id(inode->fs->places);
+	int fd, r = number ? spool_copy(inode->fs->spool, from_fd, number, &fd) : -EIO;
+	return r < 0 ? r : replace_local_locked(inode, fd, number);
+}
+
+static int open_staged_locked(struct inode *inode)
+{
+	if (inode->local)
+		return 0;
+	if (!inode->path)
+		return -ESTALE;
+	int fd, r = staging_open_file(inode->fs->staging, inode->path, O_RDWR, &fd);
+	if (r < 0)
+		return r;
+	inode->local = local_new(fd, 0);
+	if (!inode->local) {
+		close(fd);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static void fetch_all(void *arg, struct waiter *waiter)
+{
+	reader_fetch_all(arg, waiter);
+}
+
+/* Local content that may be written, with the file's bytes if `keep`.  Returns
+ * with inode.lock held on success only. */
+static int lock_writable(struct inode *inode, bool keep)
+{
+	for (;;) {
+		pthread_mutex_lock(&inode->lock);
+		int r = inode->error;
+		if (r == 0 && inode->staged)
+			r = open_staged_locked(inode);
+		else if (r == 0 && inode->local && inode->local->busy)
+			r = keep ? local_copy_locked(inode, inode->local->fd) : local_empty_locked(inode);
+		else if (r == 0 && !inode->local && (!keep || !inode->object_size || !inode->etag[0]))
+			r = local_empty_locked(inode);
+		else if (r == 0 && !inode->local && inode->chunks &&
+			 chunk_file_complete(inode->chunks))
+			r = local_copy_locked(inode, chunk_file_fd(inode->chunks));
+		if (r == 0 && inode->local)
+			return 0;
+		pthread_mutex_unlock(&inode->lock);
+		if (r < 0)
+			return r;
+		if (!pool_may_wait())
+			return -EAGAIN;
+		r = wait_here(fetch_all, inode);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* I2: there is something to publish now. */
+static void changed_locked(struct inode *inode)
+{
+	inode->mtime_ns = now_ns();
+	if (inode->staged)
+		return;
+	inode->changed++;
+	inode->copy_pending = false;
+	if (inode->path)
+		pending_add(inode->fs, inode->path, inode);
+}
+
+int writer_create(struct inode *inode)
+{
+	pthread_mutex_lock(&inode->lock);
+	int r = inode->staged ? open_staged_locked(inode) : local_empty_locked(inode);
+	if (r == 0) {
+		inode->size_bytes = 0;
+		inode->wrote = false;
+		changed_locked(inode);
+	}
+	pthread_mutex_unlock(&inode->lock);
+	return r;
+}
+
+ssize_t writer_write(struct inode *inode, const void *data, size_t size, off_t offset)
+{
+	int r = lock_writable(inode, true);
+	if (r < 0)
+		return r;
+	ssize_t n = pwrite(inode->local->fd, data, size, offset);
+	if (n < 0)
+		n = -errno;
+	if (n >= 0) {
+		if (offset + n > inode->size_bytes)
+			inode->size_bytes = offset + n;
+		inode->wrote = true;
+		changed_locked(inode);
+	}
+	pthread_mutex_unlock(&inode->lock);
+	return n;
+}
+
+int writer_truncate(struct inode *inode, off_t size)
+{
+	int r = lock_writable(inode, size > 0);
+	if (r < 0)
+		return r;
+	if (ftruncate(inode->local->fd, size) < 0)
+		r = -errno;
+	if (r == 0) {
+		inode->size_bytes = size;
+		inode->wrote = size > 0;
+		changed_locked(inode);
+	}
+	pthread_mutex_unlock(&inode->lock);
+	return r;
+}
+
+/* A published object gets its new mtime from a copy to itself. */
+static int republish_mtime(struct inode *inode, int64_t mtime_ns)
+{
+	struct fs *fs = inode->fs;
+	_cleanup_buf_ struct buf key = { 0 };
+	char etag[META_ETAG_MAX];
+	pthread_mutex_lock(&inode->lock);
+	int r = reader_object_key_locked(inode, &key);
+	memcpy(etag, inode->etag, sizeof(etag));
+	pthread_mutex_unlock(&inode->lock);
+	if (r < 0)
+		return r;
+
+	struct s3_waiter waiter = S3_WAITER_INIT;
+	struct s3_put_options options = { .mtime_ns = mtime_ns };
+	struct s3_reply reply;
+	s3_object_copy(fs->s3, key.data, key.data, S3_CLASS_PUSH, etag, &options, s3_waiter_done,
+		       &waiter);
+	r = s3_waiter_wait(&waiter, &reply);
+	if (r < 0)
+		return r;
+
+	struct meta_entry entry;
+	pthread_mutex_lock(&inode->lock);
+	inode->mtime_ns = mtime_ns;
+	if (reply.etag[0] && strcmp(inode->etag, reply.etag)) {
+		snprintf(inode->etag, sizeof(inode->etag), "%s", reply.etag);
+		inode->chunks = chunk_file_close(inode->chunks);
+	}
+	memcpy(etag, inode->etag, sizeof(etag));
+	pthread_mutex_unlock(&inode->lock);
+	if (meta_get(fs->meta, inode->id, &entry) == 0) {
+		entry.mtime_ns = mtime_ns;
+		entry.flags |= META_MTIME_OWN;
+		entry.checked_ms = meta_now_ms();
+		entry.seq = places_next_id(fs->places);
+		memcpy(entry.etag, etag, sizeof(etag));
+		meta_update(fs->meta, &entry);
+	}
+	return 0;
+}
+
+/* Where the gateway does not copy, the whole object is written anew. */
+static int rewrite_mtime(struct inode *inode, int64_t mtime_ns)
+{
+	int r = lock_writable(inode, true);
+	if (r < 0)
+		return r;
+	changed_locked(inode);
+	inode->mtime_ns = mtime_ns;
+	inode->wrote = true;
+	pthread_mutex_unlock(&inode->lock);
+	return 0;
+}
+
+int writer_set_mtime(struct inode *inode, int64_t mtime_ns)
+{
+	pthread_mutex_lock(&inode->lock);
+	bool local = inode->local || inode_dirty_locked(inode);
+	if (local && inode->staged && inode->local) {
+		struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+					     { mtime_ns / 1000000000, mtime_ns % 1000000000 } };
+		futimens(inode->local->fd, times);
+	}
+	if (local) {
+		inode->mtime_ns = mtime_ns;
+		if (!inode->staged)
+			inode->changed++;
+	}
+	pthread_mutex_unlock(&inode->lock);
+	if (local)
+		return 0;
+	if (!pool_may_wait())
+		return -EAGAIN;
+	int r = republish_mtime(inode, mtime_ns);
+	return r == -ENOSYS ? rewrite_mtime(inode, mtime_ns) : r;
+}
+
+int writer_open_staged(struct inode *inode)
+{
+	LOCK_SCOPE(&inode->lock);
+	return inode->staged ? open_staged_locked(inode) : 0;
+}
+
+int writer_sync_staged(struct inode *inode)
+{
+	pthread_mutex_lock(&inode->lock);
+	struct local *local = local_ref(inode->local);
+	pthread_mutex_unlock(&inode->lock);
+	int r = local && fdatasync(local->fd) < 0 ? -errno : 0;
+	local_put(local);
+	return r;
+}
+
+void writer_discard_locked(struct inode *inode)
+{
+	if (inode->local && inode->local->number)
+		spool_remove(inode->fs->spool, inode->local->number);
+	inode->local = local_put(inode->local);
+	inode->size_bytes = inode->object_size;
+	inode->published = inode->changed;
+}
