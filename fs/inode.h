@@ -63,14 +63,17 @@ struct inode {
 	struct layout layout;
 	bool staged;
 	bool wrote;	    /* since it was created or truncated to nothing */
-	bool copy_pending;  /* a rename: the object is still at object_key */
+	bool copy_pending;  /* what is owed is a copy: the object is still at
+			     * object_key, or its mtime has changed */
+	bool mtime_pending; /* the copy sets mtime */
 	bool withdrawn;	    /* its bytes were not what its path says */
 	struct local *local;
 	int64_t size_bytes; /* of the local content, else of the object */
 	int64_t mtime_ns;
 	char etag[META_ETAG_MAX]; /* of the published object; "" none */
 	int64_t object_size;
-	char *object_key; /* where the published bytes are; NULL: at path's key */
+	char *object_key; /* where the published bytes are; NULL: at path's key
+			   * (while copy_pending: claimed in fs->pending) */
 	uint64_t object_dir; /* of object_key's name, while copy_pending */
 	uint64_t changed, published;
 	uint64_t journal_row; /* 0: none */

@@ -203,8 +203,10 @@ int pending_write_begin(struct fs *fs, const char *key, uint64_t dir, struct wai
 	if (!c)
 		return -ENOMEM;
 	if (c->writing || c->deleting) {
-		waiter->next = c->turn;
-		c->turn = waiter;
+		if (waiter) {
+			waiter->next = c->turn;
+			c->turn = waiter;
+		}
 		return -EINPROGRESS;
 	}
 	c->writing = true;

@@ -31,7 +31,8 @@ struct pending *pending_free(struct pending *pending);
 
 /*
  * Claims a key for a write, of an entry in directory `dir`.  0: go on.  -EINPROGRESS:
- * another change is on its way, and `waiter` is told when to ask again.
+ * another change is on its way, and `waiter` (unless NULL) is told when to ask
+ * again.  The source of a rename is claimed, too, until its copy is made.
  */
 int pending_write_begin(struct fs *fs, const char *key, uint64_t dir, struct waiter *waiter);
 void pending_write_end(struct fs *fs, const char *key, int error);

@@ -32,7 +32,9 @@ struct publish {
 	struct local *local; /* NULL: a copy */
 	uint64_t generation, dir, from_dir;
 	char *path, *key;
-	char *from_key; /* of a copy */
+	char *from_key; /* of a copy; may be `key` itself */
+	bool moves;	/* a copy whose source goes */
+	bool sets_mtime;
 	char etag[META_ETAG_MAX]; /* of the object before */
 	struct layout layout;
 	int64_t size_bytes, mtime_ns;
@@ -198,7 +200,8 @@ static void step_send(struct publish *p)
 {
 	struct s3_put_options put = { .mtime_ns = p->mtime_ns };
 	if (!p->local) {
-		s3_object_copy(p->fs->s3, p->from_key, p->key, S3_CLASS_PUSH, p->etag, NULL, sent, p);
+		s3_object_copy(p->fs->s3, p->from_key, p->key, S3_CLASS_PUSH, p->etag,
+			       p->sets_mtime ? &put : NULL, sent, p);
 		return;
 	}
 	struct s3_body body = { .fd = p->local->fd, .length = p->size_bytes };
@@ -284,6 +287,7 @@ static bool succeeded_locked(struct publish *p)
 {
 	struct inode *inode = p->inode;
 	bool same_path = inode->path && !strcmp(inode->path, p->path);
+	bool newer = inode->changed > p->generation;
 
 	snprintf(inode->etag, sizeof(inode->etag), "%s", p->reply.etag);
 	inode->object_size = p->size_bytes;
@@ -292,20 +296,20 @@ static bool succeeded_locked(struct publish *p)
 	free(inode->object_key);
 	inode->object_key = same_path ? NULL : strdup(p->key);
 	inode->object_dir = p->dir;
-
-	if (inode->changed > p->generation && inode->path)
-		return inode->writers == 0 || inode->publish->next;
-	if (inode->local == p->local || !inode->local)
+	/* Another content has another file (I5): what is newer is the mtime. */
+	if (inode->local == p->local)
 		inode->local = local_put(inode->local);
-	inode->published = inode->changed;
-	inode->copy_pending = false;
-	if (!same_path && inode->path) { /* U3: renamed while it was sent */
-		inode->copy_pending = true;
-		inode->changed++;
-		return true;
+	if (!inode->local)
+		inode->size_bytes = inode->object_size;
+	inode->copy_pending = inode->mtime_pending = newer && !inode->local;
+	if (!same_path && inode->path && !inode->local) {
+		inode->copy_pending = newer = true;
+		inode->changed = inode->published + 1;
 	}
-	journal_settled_locked(inode);
-	return false;
+	if (!newer)
+		journal_settled_locked(inode);
+	return newer && inode->path &&
+	       (inode->writers == 0 || inode->copy_pending || inode->publish->next);
 }
 
 /* Under inode.lock, after failure.  true: the name goes. */
@@ -360,6 +364,7 @@ static void step_finish(struct publish *p)
 	bool unlinked = !inode->path;
 	/* U3: written anew under another name, what it left goes. */
 	bool left = !unlinked && !p->error && strcmp(inode->path, p->path) && !inode->copy_pending;
+	bool keeps_claim = !p->error && inode->copy_pending && inode->object_key;
 	bool clean = !inode_dirty_locked(inode);
 	struct waiter *now = p->now, *next = p->next;
 	inode->publish = NULL;
@@ -375,11 +380,13 @@ static void step_finish(struct publish *p)
 		tree_withdraw(fs, inode->id);
 	if (clean || withdraw)
 		pending_remove(fs, p->path, inode);
-	if (p->from_key && (!p->error || unlinked))
+	if (p->moves && (!p->error || unlinked)) {
 		pending_delete(fs, p->from_key, p->from_dir);
-	if (left || (unlinked && (!p->error || (p->etag[0] && !p->from_key))))
+		pending_write_end(fs, p->from_key, 0);
+	}
+	if (left || (unlinked && (!p->error || (p->etag[0] && !p->moves))))
 		delete_left(p);
-	if (p->has_turn)
+	if (p->has_turn && !keeps_claim)
 		pending_write_end(fs, p->key, p->error);
 	reader_wake(inode);
 	if (again)
@@ -440,9 +447,10 @@ static struct publish *publish_new_locked(struct inode *inode, struct waiter *wa
 	p->path = strdup(inode->path);
 	if (p->path && fs_key(inode->fs, p->path, &key) == 0)
 		p->key = steal_pointer(&key.data);
-	if (inode->copy_pending && inode->object_key)
-		p->from_key = strdup(inode->object_key);
-	if (!p->path || !p->key || (inode->copy_pending && !p->from_key)) {
+	bool copies = !inode->local;
+	if (copies && p->key)
+		p->from_key = strdup(inode->object_key ? inode->object_key : p->key);
+	if (!p->path || !p->key || (copies && !p->from_key)) {
 		free(p->path);
 		free(p->key);
 		free(p->from_key);
@@ -454,11 +462,12 @@ static struct publish *publish_new_locked(struct inode *inode, struct waiter *wa
 	p->dir = inode->parent;
 	p->layout = inode->layout;
 	p->mtime_ns = inode->mtime_ns;
-	if (inode->copy_pending) {
-		p->size_bytes = inode->object_size;
+	p->size_bytes = copies ? inode->object_size : inode->size_bytes;
+	if (copies) {
+		p->moves = inode->object_key;
+		p->sets_mtime = inode->mtime_pending;
 		p->from_dir = inode->object_dir;
 	} else {
-		p->size_bytes = inode->size_bytes;
 		p->local = local_ref(inode->local);
 		p->local->busy = true;
 	}

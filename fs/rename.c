@@ -229,6 +229,40 @@ static int owe_copy_locked(struct move *m, char **old_path)
 	return r;
 }
 
+struct turn {
+	struct move *m;
+	int result;
+};
+
+static void ask_for_turn(void *arg, struct waiter *waiter)
+{
+	struct turn *t = arg;
+	struct name *from = &t->m->from;
+	t->result = pending_write_begin(t->m->fs, from->key.data, from->dir, waiter);
+	if (t->result != -EINPROGRESS)
+		waiter->done(waiter, 0);
+}
+
+/* Nobody writes or deletes the source until its copy is made.  1: claimed;
+ * 0: not needed (not in the bucket, or the claim is held already). */
+static int claim_source(struct move *m)
+{
+	struct turn turn = { .m = m };
+	pthread_mutex_lock(&m->inode->lock);
+	bool needed = m->inode->etag[0] && !m->inode->object_key;
+	pthread_mutex_unlock(&m->inode->lock);
+	if (!needed)
+		return 0;
+	if (!pool_may_wait()) {
+		int r = pending_write_begin(m->fs, m->from.key.data, m->from.dir, NULL);
+		return r == 0 ? 1 : r == -EINPROGRESS ? -EAGAIN : r;
+	}
+	do
+		wait_here(ask_for_turn, &turn);
+	while (turn.result == -EINPROGRESS);
+	return turn.result == 0 ? 1 : turn.result;
+}
+
 static int move_object(struct move *m)
 {
 	struct fs *fs = m->fs;
@@ -236,14 +270,18 @@ static int move_object(struct move *m)
 	int r = settle_source(m->inode);
 	if (r == 0)
 		r = meta_get(fs->meta, m->entry.id, &m->entry);
-	if (r < 0)
-		return r;
+	int claimed = r == 0 ? claim_source(m) : r;
+	if (claimed < 0)
+		return claimed;
 	pthread_mutex_lock(&m->inode->lock);
 	r = owe_copy_locked(m, &old_path);
 	bool in_bucket = m->inode->etag[0], open = m->inode->writers;
 	pthread_mutex_unlock(&m->inode->lock);
-	if (r < 0)
+	if (r < 0) {
+		if (claimed)
+			pending_write_end(fs, m->from.key.data, r);
 		return r;
+	}
 	m->entry.flags |= META_LOCAL; /* no listing shows it yet */
 	r = meta_update(fs->meta, &m->entry);
 	if (r == 0)

@@ -43,8 +43,7 @@ static void inode_attr(struct inode *inode, struct attr *attr)
 {
 	LOCK_SCOPE(&inode->lock);
 	struct stat st;
-	attr->size_bytes = inode->local || inode_dirty_locked(inode) ? inode->size_bytes
-								     : inode->object_size;
+	attr->size_bytes = inode->local ? inode->size_bytes : inode->object_size;
 	attr->mtime_ns = inode->mtime_ns;
 	if (inode->staged && inode->local && fstat(inode->local->fd, &st) == 0) {
 		attr->size_bytes = st.st_size;
@@ -311,22 +310,31 @@ bool tree_detach(struct inode *inode)
 	return under_way;
 }
 
-/* The object of a file that goes; a rename may still owe its copy. */
+/* The object of a file that goes; a rename may still owe its copy: then it is
+ * the source that goes, and its claim (a publish under way sees to both). */
 static int delete_object(struct fs *fs, struct inode *inode, const struct name *n)
 {
 	_cleanup_free_ char *moved = NULL;
 	uint64_t dir = n->dir;
+	bool under_way = false;
 	if (inode) {
 		pthread_mutex_lock(&inode->lock);
 		if (inode->copy_pending && inode->object_key) {
 			moved = strdup(inode->object_key);
 			dir = inode->object_dir;
+			under_way = inode->publish;
+			inode->copy_pending = false;
 		}
 		pthread_mutex_unlock(&inode->lock);
 	}
-	if (moved)
-		tree_deleted(fs, n->dir, n->name, 0); /* there is none at this name */
-	return pending_delete(fs, moved ? moved : n->key.data, dir);
+	if (!moved)
+		return pending_delete(fs, n->key.data, dir);
+	tree_deleted(fs, n->dir, n->name, 0); /* there is none at this name */
+	if (under_way)
+		return 0;
+	int r = pending_delete(fs, moved, dir);
+	pending_write_end(fs, moved, 0);
+	return r;
 }
 
 int tree_unlink(struct fs *fs, uint64_t dir, const char *name)
@@ -356,9 +364,9 @@ int tree_unlink(struct fs *fs, uint64_t dir, const char *name)
 			meta_now_ms());
 	if (r < 0)
 		return r;
+	tree_detach(inode);
 	if (in_bucket)
 		r = delete_object(fs, inode, &n);
-	tree_detach(inode);
 	keep_dir(fs, dir);
 	return r;
 }

@@ -15,7 +15,6 @@
 #include "fs/inode.h"
 #include "fs/pending.h"
 #include "fs/reader.h"
-#include "fs/s3/object.h"
 
 static int64_t now_ns(void)
 {
@@ -113,7 +112,7 @@ static void changed_locked(struct inode *inode)
 	if (inode->staged)
 		return;
 	inode->changed++;
-	inode->copy_pending = false;
+	inode->copy_pending = inode->mtime_pending = false;
 	if (inode->path)
 		pending_add(inode->fs, inode->path, inode);
 }
@@ -165,82 +164,21 @@ int writer_truncate(struct inode *inode, off_t size)
 	return r;
 }
 
-/* A published object gets its new mtime from a copy to itself. */
-static int republish_mtime(struct inode *inode, int64_t mtime_ns)
-{
-	struct fs *fs = inode->fs;
-	_cleanup_buf_ struct buf key = { 0 };
-	char etag[META_ETAG_MAX];
-	pthread_mutex_lock(&inode->lock);
-	int r = reader_object_key_locked(inode, &key);
-	memcpy(etag, inode->etag, sizeof(etag));
-	pthread_mutex_unlock(&inode->lock);
-	if (r < 0)
-		return r;
-
-	struct s3_waiter waiter = S3_WAITER_INIT;
-	struct s3_put_options options = { .mtime_ns = mtime_ns };
-	struct s3_reply reply;
-	s3_object_copy(fs->s3, key.data, key.data, S3_CLASS_PUSH, etag, &options, s3_waiter_done,
-		       &waiter);
-	r = s3_waiter_wait(&waiter, &reply);
-	if (r < 0)
-		return r;
-
-	struct meta_entry entry;
-	pthread_mutex_lock(&inode->lock);
-	inode->mtime_ns = mtime_ns;
-	if (reply.etag[0] && strcmp(inode->etag, reply.etag)) {
-		snprintf(inode->etag, sizeof(inode->etag), "%s", reply.etag);
-		inode->chunks = chunk_file_close(inode->chunks);
-	}
-	memcpy(etag, inode->etag, sizeof(etag));
-	pthread_mutex_unlock(&inode->lock);
-	if (meta_get(fs->meta, inode->id, &entry) == 0) {
-		entry.mtime_ns = mtime_ns;
-		entry.flags |= META_MTIME_OWN;
-		entry.checked_ms = meta_now_ms();
-		entry.seq = places_next_id(fs->places);
-		memcpy(entry.etag, etag, sizeof(etag));
-		meta_update(fs->meta, &entry);
-	}
-	return 0;
-}
-
-/* Where the gateway does not copy, the whole object is written anew. */
-static int rewrite_mtime(struct inode *inode, int64_t mtime_ns)
-{
-	int r = lock_writable(inode, true);
-	if (r < 0)
-		return r;
-	changed_locked(inode);
-	inode->mtime_ns = mtime_ns;
-	inode->wrote = true;
-	pthread_mutex_unlock(&inode->lock);
-	return 0;
-}
-
 int writer_set_mtime(struct inode *inode, int64_t mtime_ns)
 {
-	pthread_mutex_lock(&inode->lock);
-	bool local = inode->local || inode_dirty_locked(inode);
-	if (local && inode->staged && inode->local) {
+	LOCK_SCOPE(&inode->lock);
+	if (inode->staged) {
 		struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
 					     { mtime_ns / 1000000000, mtime_ns % 1000000000 } };
-		futimens(inode->local->fd, times);
+		return inode->local && futimens(inode->local->fd, times) < 0 ? -errno : 0;
 	}
-	if (local) {
-		inode->mtime_ns = mtime_ns;
-		if (!inode->staged)
-			inode->changed++;
+	if (!inode->local) { /* an object gets its new time from a copy to itself */
+		inode->copy_pending = true;
+		inode->mtime_pending = true;
 	}
-	pthread_mutex_unlock(&inode->lock);
-	if (local)
-		return 0;
-	if (!pool_may_wait())
-		return -EAGAIN;
-	int r = republish_mtime(inode, mtime_ns);
-	return r == -ENOSYS ? rewrite_mtime(inode, mtime_ns) : r;
+	inode->mtime_ns = mtime_ns;
+	inode->changed++;
+	return inode->path ? pending_add(inode->fs, inode->path, inode) : 0;
 }
 
 int writer_open_staged(struct inode *inode)
@@ -265,5 +203,6 @@ void writer_discard_locked(struct inode *inode)
 		spool_remove(inode->fs->spool, inode->local->number);
 	inode->local = local_put(inode->local);
 	inode->size_bytes = inode->object_size;
+	inode->copy_pending = inode->mtime_pending = false;
 	inode->published = inode->changed;
 }

@@ -24,7 +24,7 @@ int writer_create(struct inode *inode);
 
 ssize_t writer_write(struct inode *inode, const void *data, size_t size, off_t offset);
 int writer_truncate(struct inode *inode, off_t size);
-/* Sets mtime.  -EAGAIN as above: a published object is copied to itself. */
+/* To be published, like content. */
 int writer_set_mtime(struct inode *inode, int64_t mtime_ns);
 
 /* Opens a staged file's local content, if it is not open. */
