@@ -69,9 +69,6 @@ int s3_error_of_curl(int code)
 		return -ENOMEM;
 	case CURLE_OPERATION_TIMEDOUT:
 		return -ETIMEDOUT;
-	case CURLE_COULDNT_CONNECT:
-	case CURLE_COULDNT_RESOLVE_HOST:
-		return -EHOSTUNREACH;
 	default:
 		return -EIO;
 	}

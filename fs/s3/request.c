@@ -549,6 +549,8 @@ bool s3_request_ended(struct s3_request *r, CURLcode code, int64_t now_ms)
 	bool retry;
 	int error = judge(r, code, &retry);
 	r->reply.error = error;
+	log_debug("%s %s%s%s: %d %s", r->kind, r->key ? r->key : "", r->query.length ? "?" : "",
+		  r->query.length ? r->query.data : "", r->reply.status, r->reply.code);
 	if (error == 0)
 		return false;
 	/* Bytes that moved are progress; an answer that says no is none. */
