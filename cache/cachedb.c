@@ -49,6 +49,7 @@ static const char schema[] =
 	"CREATE INDEX entries_detached ON entries(id) WHERE parent = 0;"
 	"CREATE INDEX entries_absent ON entries(parent) WHERE kind = 0;"
 	"CREATE INDEX entries_local ON entries(parent) WHERE (flags & 1) != 0;"
+	"CREATE INDEX entries_kept ON entries(id) WHERE (flags & 8) != 0;"
 	"CREATE TABLE claims("
 	" dir INTEGER NOT NULL,"
 	" began INTEGER NOT NULL,"

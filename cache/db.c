@@ -116,6 +116,11 @@ int db_run(sqlite3_stmt *statement)
 	return db_error(r);
 }
 
+static void forbid_checkpoint_on_close(sqlite3 *db, bool forbid)
+{
+	sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, (int)forbid, NULL);
+}
+
 static int db_number(sqlite3 *db, const char *sql, int64_t *ret_number)
 {
 	_cleanup_finalize_ sqlite3_stmt *statement = NULL;
@@ -130,7 +135,7 @@ static int db_number(sqlite3 *db, const char *sql, int64_t *ret_number)
 	return 0;
 }
 
-int db_check(sqlite3 *db)
+static int quick_check(sqlite3 *db)
 {
 	_cleanup_finalize_ sqlite3_stmt *statement = NULL;
 	int r = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &statement, NULL);
@@ -145,9 +150,13 @@ int db_check(sqlite3 *db)
 	return verdict && !strcmp(verdict, "ok") ? 0 : -EUCLEAN;
 }
 
-static void forbid_checkpoint_on_close(sqlite3 *db, bool forbid)
+int db_check(sqlite3 *db)
 {
-	sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, (int)forbid, NULL);
+	int r = quick_check(db);
+
+	if (r)
+		forbid_checkpoint_on_close(db, true);
+	return r;
 }
 
 /* *ret_empty: there is nothing in it yet. */

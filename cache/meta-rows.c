@@ -39,8 +39,7 @@ int rows_save_mark(struct meta *meta)
 		return 0;
 	sqlite3_bind_int64(meta->mark, 1, (int64_t)mark);
 	int r = db_run(meta->mark);
-	/* Within a transaction that is rolled back it is not saved; the next
-	 * one then would not try.  Outside only, it is always right. */
+	/* A transaction may yet be rolled back, and the mark with it. */
 	if (!r && sqlite3_get_autocommit(meta->db))
 		meta->saved_mark = mark;
 	return r;
@@ -147,6 +146,26 @@ int rows_insert(struct meta *meta, const struct meta_row *row)
 	sqlite3_bind_blob(insert, 12, entry->etag, (int)strlen(entry->etag), SQLITE_STATIC);
 	sqlite3_bind_blob(insert, 13, entry->name, (int)strlen(entry->name), SQLITE_STATIC);
 	return db_run(insert);
+}
+
+/* Its parameters are numbered as those of insert. */
+int rows_update(struct meta *meta, const struct meta_entry *entry)
+{
+	sqlite3_stmt *update = meta->update;
+
+	sqlite3_bind_int64(update, 1, (int64_t)entry->id);
+	sqlite3_bind_int(update, 3, (int)entry->kind);
+	sqlite3_bind_int(update, 4, (int)entry->flags);
+	sqlite3_bind_int64(update, 5, entry->size_bytes);
+	sqlite3_bind_int64(update, 6, entry->mtime_ns);
+	sqlite3_bind_int64(update, 7, entry->checked_ms);
+	sqlite3_bind_int64(update, 8, (int64_t)entry->seq);
+	sqlite3_bind_int64(update, 10, (int64_t)entry->listed_seq);
+	sqlite3_bind_int64(update, 11, entry->listed_ms);
+	sqlite3_bind_blob(update, 12, entry->etag, (int)strlen(entry->etag), SQLITE_STATIC);
+	int r = db_run(update);
+
+	return r ? r : sqlite3_changes(meta->db) ? 0 : -ENOENT;
 }
 
 int rows_vacate(struct meta *meta, const struct meta_entry *entry)

@@ -22,7 +22,8 @@ struct meta {
 	sqlite3_stmt *begin, *commit, *rollback, *mark;
 	sqlite3_stmt *get, *find, *up, *children, *scan;
 	sqlite3_stmt *insert, *update, *detach, *erase, *move;
-	sqlite3_stmt *touch, *touch_file, *newer_below, *refresh_absent, *note_listed;
+	sqlite3_stmt *touch, *touch_file, *newer_below, *changed_below;
+	sqlite3_stmt *refresh_absent, *note_listed;
 	sqlite3_stmt *claim, *claims, *claims_drop;
 };
 
@@ -51,6 +52,8 @@ void rows_read(sqlite3_stmt *statement, struct meta_row *ret_row);
 int rows_parent(struct meta *meta, uint64_t id, uint64_t *ret_parent);
 
 int rows_insert(struct meta *meta, const struct meta_row *row);
+/* All but parent, name and seen, by id.  -ENOENT. */
+int rows_update(struct meta *meta, const struct meta_entry *entry);
 /* Takes a row off its name: detached, or erased if it is an ABSENT one. */
 int rows_vacate(struct meta *meta, const struct meta_entry *entry);
 /* An ABSENT row at a name that was vacated. */

@@ -50,8 +50,8 @@
 		{ &(m)->erase, "DELETE FROM entries WHERE id = ?1" },                        \
 		{ &(m)->move, "UPDATE entries SET parent = ?2, name = ?3, seq = ?4,"         \
 			      " checked_ms = ?5, seen = 0 WHERE id = ?1" },                  \
-		{ &(m)->touch, "UPDATE entries SET seen = ?2, checked_ms = ?3,"              \
-			       " flags = ?4 WHERE id = ?1" },                                \
+		{ &(m)->touch, "UPDATE entries SET seen = ?2, checked_ms = ?3"               \
+			       " WHERE id = ?1" },                                           \
 		{ &(m)->touch_file, "UPDATE entries SET seen = ?2, checked_ms = ?3,"         \
 				    " size = ?4, mtime_ns = ?5 WHERE id = ?1" },             \
 		{ &(m)->scan, "SELECT " COLUMNS " FROM entries INDEXED BY entries_child"     \
@@ -64,6 +64,9 @@
 		  " SELECT 1 FROM below b JOIN entries e ON e.id = b.id"                     \
 		  " WHERE e.id != ?1 AND (e.seq > ?2 OR (e.flags & 1) != 0"                  \
 		  " OR (e.checked_ms > ?3 AND e.checked_ms <= ?4)) LIMIT 1" },               \
+		{ &(m)->changed_below, "SELECT 1 FROM entries INDEXED BY entries_name"       \
+				       " WHERE parent = ?1 AND parent != 0"                  \
+				       " AND seq > ?2 LIMIT 1" },                            \
 		{ &(m)->refresh_absent, "UPDATE entries INDEXED BY entries_absent"           \
 					" SET checked_ms = ?3 WHERE parent = ?1"             \
 					" AND kind = 0 AND seq <= ?2 AND seen <= ?2"         \
@@ -86,6 +89,8 @@
  */
 static const char drop_doomed[] =
 	"BEGIN IMMEDIATE;"
+	"UPDATE entries INDEXED BY entries_kept SET flags = flags & ~8, checked_ms = 0"
+	" WHERE (flags & 8) != 0;"
 	"UPDATE entries SET listed_seq = 0, listed_ms = 0 WHERE id IN ("
 	" SELECT parent FROM entries INDEXED BY entries_absent WHERE kind = 0 AND seq > 0"
 	" UNION SELECT parent FROM entries INDEXED BY entries_local WHERE (flags & 1) != 0);"
@@ -250,9 +255,10 @@ int meta_path(struct meta *meta, uint64_t id, struct buf *path)
 		if (r)
 			return rows_result(meta, r);
 	}
-	if (at == sizeof(text))
-		return 0;
-	return buf_add(path, text + at + 1, sizeof(text) - at - 1);
+	/* Also nothing is added: it makes path->data a string. */
+	if (at != sizeof(text))
+		at++;
+	return buf_add(path, text + at, sizeof(text) - at);
 }
 
 int meta_children(struct meta *meta, uint64_t dir, uint64_t after, unsigned limit,

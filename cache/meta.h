@@ -14,7 +14,7 @@
  *	 changes beat any listing that began before them.
  *   M4  Content that someone else wrote (another ETag) gets a new id.  Our own
  *	 writes keep theirs (meta_update).
- *   M5  A row with META_LOCAL is not made absent by a listing.
+ *   M5  A row with META_LOCAL or META_KEPT is not made absent by a listing.
  *
  * Time is CLOCK_REALTIME in ms.  What an earlier mount knew is kept with its
  * times; whoever asks decides what is too old.
@@ -41,6 +41,8 @@ enum meta_flags {
 	META_LOCAL = 1,	    /* made here, and nothing of it is in the bucket yet */
 	META_MARKER = 2,    /* a directory that has a `dir/` object */
 	META_MTIME_OWN = 4, /* mtime is the file's own, not the time of the PUT */
+	META_KEPT = 8, /* a directory that stays, until the next meta_open, though
+			* its last entry went: as on a disk */
 };
 
 struct meta_entry {

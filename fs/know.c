@@ -51,7 +51,7 @@ double know_ttl_s(struct fs *fs, const struct meta_entry *e)
 {
 	if (e->id == META_ROOT_ID)
 		return FOREVER_S;
-	if (e->flags & META_LOCAL)
+	if (e->flags & (META_LOCAL | META_KEPT))
 		return fs->config.exclusive ? FOREVER_S : fs->config.meta_ttl_s;
 	if (e->kind == META_ABSENT && fs->config.shared)
 		return 0;
@@ -296,7 +296,7 @@ static int note_absent(struct fs *fs, uint64_t dir, const char *name, uint64_t a
 {
 	struct meta_entry e;
 	int r = meta_find(fs->meta, dir, name, &e);
-	if (r == 0 && (e.seq > asked_seq || (e.flags & META_LOCAL)))
+	if (r == 0 && (e.seq > asked_seq || (e.flags & (META_LOCAL | META_KEPT))))
 		return 0;
 	if (r == 0 && e.kind != META_ABSENT)
 		return meta_remove(fs->meta, e.id, e.seq, meta_now_ms());

@@ -68,7 +68,7 @@ static void marked(void *arg, const struct s3_reply *reply)
 	struct marking *m = arg;
 	struct meta_entry e;
 	if (reply->error == 0 && meta_get(m->fs->meta, m->dir, &e) == 0) {
-		e.flags = (e.flags | META_MARKER) & ~META_LOCAL;
+		e.flags = (e.flags | META_MARKER) & ~(META_LOCAL | META_KEPT);
 		e.checked_ms = meta_now_ms();
 		meta_update(m->fs->meta, &e);
 		if (e.parent)
@@ -89,7 +89,7 @@ static int marker_key(struct fs *fs, uint64_t dir, struct buf *key)
 	if (r == 0)
 		r = meta_path(fs->meta, dir, &path);
 	if (r < 0 || !path.length || e.kind != META_DIR || (e.flags & META_MARKER) ||
-	    !(e.flags & META_LOCAL) || fs->config.dirmarkers == DIRMARKERS_NEVER)
+	    !(e.flags & (META_LOCAL | META_KEPT)) || fs->config.dirmarkers == DIRMARKERS_NEVER)
 		return -ENODATA;
 	layout_parse(path.data, &layout);
 	if (layout.class != LAYOUT_MUTABLE)

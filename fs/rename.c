@@ -81,6 +81,7 @@ static int move_entry(struct move *m, uint64_t seq_left_behind)
 		meta_update(fs->meta, &left);
 	}
 	tree_detach(m->target_inode);
+	tree_keep_dir(fs, m->from.dir);
 	return 0;
 }
 

@@ -243,17 +243,15 @@ int tree_mkdir(struct fs *fs, uint64_t dir, const char *name, struct attr *ret_a
 
 /* ---- removing ---- */
 
-/* A directory stays when its last entry goes, as on a disk. */
-static void keep_dir(struct fs *fs, uint64_t dir)
+void tree_keep_dir(struct fs *fs, uint64_t dir)
 {
 	struct meta_entry e;
-	if (dir == META_ROOT_ID || meta_get(fs->meta, dir, &e) < 0)
+	bool children = true;
+	if (dir == META_ROOT_ID || meta_get(fs->meta, dir, &e) < 0 || e.kind != META_DIR ||
+	    meta_has_children(fs->meta, dir, &children) < 0 || children)
 		return;
-	if (!(e.flags & (META_LOCAL | META_MARKER))) {
-		bool children = true;
-		if (meta_has_children(fs->meta, dir, &children) < 0 || children || !e.listed_seq)
-			return;
-		e.flags |= META_LOCAL;
+	if (!(e.flags & (META_LOCAL | META_MARKER | META_KEPT))) {
+		e.flags |= META_KEPT;
 		meta_update(fs->meta, &e);
 	}
 	marker_owe(fs, dir);
@@ -367,7 +365,7 @@ int tree_unlink(struct fs *fs, uint64_t dir, const char *name)
 	tree_detach(inode);
 	if (in_bucket)
 		r = delete_object(fs, inode, &n);
-	keep_dir(fs, dir);
+	tree_keep_dir(fs, dir);
 	return r;
 }
 
@@ -399,7 +397,7 @@ int tree_rmdir(struct fs *fs, uint64_t dir, const char *name)
 		staging_rmdir(fs->staging, n.path.data);
 	r = meta_remove(fs->meta, e.id, places_next_id(fs->places), meta_now_ms());
 	if (r == 0)
-		keep_dir(fs, dir);
+		tree_keep_dir(fs, dir);
 	return r;
 }
 

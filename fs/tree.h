@@ -74,6 +74,9 @@ int tree_preserve(struct inode *inode);
 /* It has no name any more.  true: a publish is under way, and will clean up. */
 bool tree_detach(struct inode *inode);
 
+/* A directory stays when its last entry goes, as on a disk. */
+void tree_keep_dir(struct fs *fs, uint64_t dir);
+
 /* The seq of a name whose object is still to be deleted: no listing brings it
  * back meanwhile. */
 #define SEQ_DELETING ((uint64_t)INT64_MAX)

@@ -47,7 +47,7 @@ class RandomOps:
                 outcomes.append(("error", errno.errorcode.get(e.errno, e.errno)))
         self.log.append(f"{what} -> {outcomes[0]}")
         assert outcomes[0] == outcomes[1], (
-            f"{what}: disk {outcomes[0]}, mount {outcomes[1]}\n" + "\n".join(self.log[-400:]))
+            f"{what}: disk {outcomes[0]}, mount {outcomes[1]}\n" + "\n".join(self.log[-40:]))
         return outcomes[0]
 
     def data(self):
@@ -196,10 +196,16 @@ class RandomOps:
         for step in range(steps):
             self.random.choice(ops)()
             if step % 100 == 99:
-                assert tree(self.roots[0]) == tree(self.roots[1]), "\n".join(self.log[-400:])
+                self.compare()
         while self.open:
             self.op_close()
-        assert tree(self.roots[0]) == tree(self.roots[1])
+        self.compare()
+
+    def compare(self):
+        disk, mount = tree(self.roots[0]), tree(self.roots[1])
+        differ = {path: (disk.get(path), mount.get(path)) for path in {**disk, **mount}
+                  if disk.get(path) != mount.get(path)}
+        assert not differ, f"{differ}\n" + "\n".join(self.log[-60:])
 
 
 def tree(root, empty_dirs=True):
