@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cache/cachedb.h"
 #include "cache/db.h"
+#include "cache/places.h"
 
 #define QUERIES(t)                                                                           \
 	{                                                                                    \
@@ -68,6 +69,9 @@ int chunk_table_open(struct chunk_table *table, struct places *places,
 {
 	*table = (struct chunk_table){ .places = places };
 	pthread_mutex_init(&table->lock, NULL);
+	/* What an unclean boot left means nothing (meta_open drops it). */
+	if (places_unclean_boot(places))
+		return start_in_memory(table, ret_bytes);
 	int r = cachedb_open(places, &table->db);
 	if (!r)
 		r = start(table, ret_bytes);
@@ -122,6 +126,15 @@ int chunk_table_load(struct chunk_table *table, const char *name, struct chunk_m
 	const void *bits = sqlite3_column_blob(load, 1);
 
 	return chunk_map_load(map, bits, (size_t)sqlite3_column_bytes(load, 1)) ? 0 : -ENODATA;
+}
+
+int chunk_table_has(struct chunk_table *table, const char *name)
+{
+	LOCK_SCOPE(&table->lock);
+	_cleanup_reset_ sqlite3_stmt *load = table->load;
+
+	bind_name(load, 1, name);
+	return result(table, db_row(load));
 }
 
 int chunk_table_save(struct chunk_table *table, const char *name,

@@ -42,6 +42,8 @@ void chunk_table_close(struct chunk_table *table);
 
 /* map: initialised with the size that is wanted.  -ENODATA: no row that fits it. */
 int chunk_table_load(struct chunk_table *table, const char *name, struct chunk_map *map);
+/* 1: there is a row; 0; or a negative errno. */
+int chunk_table_has(struct chunk_table *table, const char *name);
 /* Newest in use.  Nothing is done where *dropped (read under the lock). */
 int chunk_table_save(struct chunk_table *table, const char *name,
 		     const struct chunk_map *map, const bool *dropped);

@@ -1,464 +1,415 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* chunk - see chunk.h */
+/*
+ * chunk - the store, and files that are open; see chunk.h and chunk-store.h.
+ * Eviction and adoption are in chunk-evict.c.
+ */
 #include "cache/chunk.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <uthash.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "cache/db.h"
+#include "cache/chunk-store.h"
 #include "cache/files.h"
 
-#define CHUNKS_VERSION 1
-#define NAME_MAX_BYTES 65 /* hex of SHA-256 */
+#define SWEEP_AT_OPEN 20000
+/* How much may be marked between looks at the disk. */
+#define CHECK_BYTES (16u << 20)
 
-static const char schema[] =
-	"CREATE TABLE chunks (name TEXT PRIMARY KEY, size INTEGER NOT NULL, bytes INTEGER NOT NULL,"
-	" used INTEGER NOT NULL, map BLOB) WITHOUT ROWID;"
-	"CREATE INDEX by_use ON chunks (used);";
+void chunk_name(const char *key, const char *etag, uint64_t size_bytes,
+		char ret_name[CHUNK_NAME_MAX])
+{
+	unsigned char sum[EVP_MAX_MD_SIZE] = { 0 };
+	char size[24];
+	EVP_MD_CTX *hash = EVP_MD_CTX_new();
 
-struct chunk_store {
-	pthread_mutex_t lock;
-	int dir_fd;
-	uint64_t size_max, reserve;
-	uint64_t used;		 /* guarded by lock, as is the rest */
-	uint64_t clock;		 /* the order of use */
-	struct chunk_file *open;
-	sqlite3 *db;
-	sqlite3_stmt *load, *save, *drop, *oldest, *sum;
-};
+	snprintf(size, sizeof(size), "%" PRIu64, size_bytes);
+	/* With their NULs, so that no two triples run into the same bytes. */
+	if (!hash || !EVP_DigestInit_ex(hash, EVP_sha256(), NULL) ||
+	    !EVP_DigestUpdate(hash, key, strlen(key) + 1) ||
+	    !EVP_DigestUpdate(hash, etag, strlen(etag) + 1) ||
+	    !EVP_DigestUpdate(hash, size, strlen(size)) ||
+	    !EVP_DigestFinal_ex(hash, sum, NULL))
+		*ret_name = '\0';
+	else
+		for (int i = 0; i < 32; i++)
+			snprintf(ret_name + 2 * i, 3, "%02x", sum[i]);
+	EVP_MD_CTX_free(hash);
+}
 
-struct chunk_file {
-	struct chunk_store *store;
-	char name[NAME_MAX_BYTES];
-	int fd;
-	uint64_t size;
-	uint64_t chunks; /* how many there are */
-	/* guarded by store.lock */
-	unsigned refs;
-	uint64_t present; /* how many are here */
-	unsigned char *map;
-	bool dropped, changed;
-	UT_hash_handle hh;
-};
+static struct chunk_file *file_free(struct chunk_file *file)
+{
+	if (!file)
+		return NULL;
+	if (file->fd >= 0)
+		close(file->fd);
+	chunk_map_free(&file->map);
+	pthread_mutex_destroy(&file->lock);
+	free(file);
+	return NULL;
+}
 
-#define QUERIES(s)                                                                               \
-	(const struct db_query[]){                                                               \
-		{ &(s)->load, "SELECT size, map FROM chunks WHERE name = ?" },                   \
-		{ &(s)->save, "INSERT OR REPLACE INTO chunks (name, size, bytes, used, map)"      \
-			      " VALUES (?, ?, ?, ?, ?)" },                                       \
-		{ &(s)->drop, "DELETE FROM chunks WHERE name = ?" },                             \
-		{ &(s)->oldest, "SELECT name, bytes FROM chunks ORDER BY used LIMIT 64" },       \
-		{ &(s)->sum, "SELECT ifnull(sum(bytes), 0), ifnull(max(used), 0) FROM chunks" }, \
+static struct chunk_file *find_locked(struct chunk_store *store, const char *name)
+{
+	struct chunk_file *file;
+
+	HASH_FIND_STR(store->files, name, file);
+	return file;
+}
+
+#undef uthash_nonfatal_oom
+#define uthash_nonfatal_oom(file) ((file)->hashed = false)
+
+static int add_busy_locked(struct chunk_store *store, const char *name,
+			   struct chunk_file **ret_file)
+{
+	struct chunk_file *file = calloc(1, sizeof(*file));
+
+	if (!file)
+		return -ENOMEM;
+	file->store = store;
+	file->fd = -1;
+	file->refs = 1;
+	file->busy = true;
+	file->hashed = true;
+	pthread_mutex_init(&file->lock, NULL);
+	snprintf(file->name, sizeof(file->name), "%s", name);
+	HASH_ADD_STR(store->files, name, file);
+	if (!file->hashed) {
+		file_free(file);
+		return -ENOMEM;
 	}
-#define QUERY_COUNT 5
-
-/* ---- store ---- */
-
-static int load_sums(struct chunk_store *s)
-{
-	_cleanup_reset_ sqlite3_stmt *sum = s->sum;
-	int r = db_row(sum);
-	if (r < 0)
-		return r;
-	s->used = sqlite3_column_int64(sum, 0);
-	s->clock = sqlite3_column_int64(sum, 1);
+	*ret_file = file;
 	return 0;
 }
 
-static int open_db(struct chunk_store *s, int cache_fd)
+int chunk_claim(struct chunk_store *store, const char *name, bool wait,
+		struct chunk_file **ret_file)
 {
-	int r = db_open(cache_fd, "chunks.db", schema, CHUNKS_VERSION, false, &s->db);
-	if (r == 0)
-		r = db_exec(s->db, "PRAGMA synchronous = OFF");
-	if (r == 0)
-		r = db_prepare(s->db, QUERIES(s), QUERY_COUNT);
-	return r == 0 ? load_sums(s) : r;
+	LOCK_SCOPE(&store->lock);
+	struct chunk_file *there;
+
+	while ((there = find_locked(store, name)) && there->busy && wait)
+		pthread_cond_wait(&store->settled, &store->lock);
+	return there ? -EEXIST : add_busy_locked(store, name, ret_file);
 }
 
-/* A file without a row is left of a crash. */
-static int drop_unknown(void *arg, int dir_fd, const char *name)
+static void unhash_locked(struct chunk_file *file)
 {
-	struct chunk_store *s = arg;
-	_cleanup_reset_ sqlite3_stmt *load = s->load;
-	sqlite3_bind_text(load, 1, name, -1, SQLITE_STATIC);
-	if (db_row(load) != 1)
-		unlinkat(dir_fd, name, 0);
-	return 0;
+	if (file->hashed)
+		HASH_DEL(file->store->files, file);
+	file->hashed = false;
+	file->busy = false;
+	pthread_cond_broadcast(&file->store->settled);
 }
+
+struct chunk_file *chunk_release(struct chunk_file *file)
+{
+	if (!file)
+		return NULL;
+	pthread_mutex_lock(&file->store->lock);
+	unhash_locked(file);
+	pthread_mutex_unlock(&file->store->lock);
+	return file_free(file);
+}
+
+void chunk_forget_row(struct chunk_store *store, const char *name)
+{
+	uint64_t bytes = 0;
+
+	chunk_table_drop(&store->table, name, NULL, &bytes);
+	store->used -= (int64_t)bytes;
+}
+
+/* ---- the store ---- */
 
 int chunk_store_open(struct places *places, uint64_t cache_size_bytes,
 		     uint64_t cache_reserve_bytes, struct chunk_store **ret_store)
 {
-	struct chunk_store *s = calloc(1, sizeof(*s));
-	if (!s)
+	struct chunk_store *store = calloc(1, sizeof(*store));
+	uint64_t bytes = 0;
+	int sweep_fd = -1;
+
+	if (!store)
 		return -ENOMEM;
-	int cache_fd = places_cache_fd(places);
-	s->dir_fd = -1;
-	s->size_max = cache_size_bytes;
-	s->reserve = cache_reserve_bytes;
-	pthread_mutex_init(&s->lock, NULL);
-	int r = files_open_dir(cache_fd, "chunks", &s->dir_fd);
-	if (r == 0)
-		r = open_db(s, cache_fd);
-	if (r == -EUCLEAN || r == -EPROTO) {
-		log_warning("the cache's chunks.db is damaged: begun anew");
-		db_finalize(QUERIES(s), QUERY_COUNT);
-		s->db = db_close(s->db);
-		unlinkat(cache_fd, "chunks.db", 0);
-		unlinkat(cache_fd, "chunks.db-wal", 0);
-		unlinkat(cache_fd, "chunks.db-shm", 0);
-		r = open_db(s, cache_fd);
+	store->dir_fd = -1;
+	store->cache_size_bytes = cache_size_bytes;
+	store->cache_reserve_bytes = cache_reserve_bytes;
+	pthread_mutex_init(&store->lock, NULL);
+	pthread_mutex_init(&store->evict_lock, NULL);
+	pthread_cond_init(&store->settled, NULL);
+	int r = chunk_table_open(&store->table, places, &bytes);
+	if (!r)
+		r = files_open_dir(places_cache_fd(places), "chunks", &store->dir_fd);
+	if (!r)
+		r = files_open_dir(places_cache_fd(places), "chunks", &sweep_fd);
+	if (!r && !(store->sweep = fdopendir(sweep_fd))) {
+		r = -errno;
+		close(sweep_fd);
 	}
-	if (r == 0)
-		r = files_each_name(s->dir_fd, drop_unknown, s);
-	if (r < 0) {
-		chunk_store_close(s);
+	if (r) {
+		chunk_store_close(store);
 		return r;
 	}
-	*ret_store = s;
+	store->used = (int64_t)bytes;
+	chunk_sweep(store, SWEEP_AT_OPEN);
+	chunk_make_room(store, 0, true);
+	*ret_store = store;
 	return 0;
 }
 
-static void file_free(struct chunk_file *f)
+/* What is cached of it is there for the next who opens it, or nothing is. */
+static void settle(struct chunk_file *file)
 {
-	if (f->fd >= 0)
-		close(f->fd);
-	free(f->map);
-	free(f);
+	struct chunk_store *store = file->store;
+
+	if (!file->map.present && file->map.chunks)
+		unlinkat(store->dir_fd, file->name, 0);
+	else if (file->changed)
+		chunk_table_save(&store->table, file->name, &file->map, &file->dropped);
+	else
+		chunk_table_stamp(&store->table, file->name, &file->dropped);
 }
 
-/* The bytes that the present chunks take; the last may be short. */
-static uint64_t bytes_locked(const struct chunk_file *f)
+struct chunk_store *chunk_store_close(struct chunk_store *store)
 {
-	uint64_t bytes = f->present * CHUNK_SIZE;
-	return bytes < f->size ? bytes : f->size;
-}
+	struct chunk_file *file, *next;
 
-static int save_locked(struct chunk_file *f)
-{
-	struct chunk_store *s = f->store;
-	sqlite3_bind_text(s->save, 1, f->name, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(s->save, 2, f->size);
-	sqlite3_bind_int64(s->save, 3, bytes_locked(f));
-	sqlite3_bind_int64(s->save, 4, ++s->clock);
-	sqlite3_bind_blob(s->save, 5, f->map, (f->chunks + 7) / 8, SQLITE_STATIC);
-	f->changed = false;
-	return db_run(s->save);
-}
-
-static void forget_locked(struct chunk_store *s, const char *name, uint64_t bytes)
-{
-	unlinkat(s->dir_fd, name, 0);
-	sqlite3_bind_text(s->drop, 1, name, -1, SQLITE_STATIC);
-	db_run(s->drop);
-	s->used -= bytes < s->used ? bytes : s->used;
-}
-
-struct chunk_store *chunk_store_close(struct chunk_store *s)
-{
-	if (!s)
+	if (!store)
 		return NULL;
-	struct chunk_file *f, *next;
-	HASH_ITER(hh, s->open, f, next) {
-		HASH_DEL(s->open, f);
-		if (!f->dropped)
-			save_locked(f);
-		file_free(f);
+	HASH_ITER(hh, store->files, file, next) {
+		settle(file);
+		HASH_DEL(store->files, file);
+		file_free(file);
 	}
-	db_finalize(QUERIES(s), QUERY_COUNT);
-	db_close(s->db);
-	if (s->dir_fd >= 0)
-		close(s->dir_fd);
-	pthread_mutex_destroy(&s->lock);
-	free(s);
+	if (store->sweep)
+		closedir(store->sweep);
+	if (store->dir_fd >= 0)
+		close(store->dir_fd);
+	chunk_table_close(&store->table);
+	pthread_cond_destroy(&store->settled);
+	pthread_mutex_destroy(&store->evict_lock);
+	pthread_mutex_destroy(&store->lock);
+	free(store);
 	return NULL;
 }
 
-uint64_t chunk_store_used(struct chunk_store *s)
+uint64_t chunk_store_used(struct chunk_store *store)
 {
-	LOCK_SCOPE(&s->lock);
-	return s->used;
+	int64_t used = store->used;
+
+	return used > 0 ? (uint64_t)used : 0;
 }
 
-static bool too_much_locked(struct chunk_store *s)
+void chunk_store_trim(struct chunk_store *store)
 {
-	struct statvfs v;
-	if (s->size_max && s->used > s->size_max)
-		return true;
-	return s->reserve && fstatvfs(s->dir_fd, &v) == 0 &&
-	       (uint64_t)v.f_bavail * v.f_frsize < s->reserve;
-}
-
-struct victim {
-	char name[NAME_MAX_BYTES];
-	uint64_t bytes;
-};
-
-static unsigned oldest_locked(struct chunk_store *s, struct victim *victims)
-{
-	_cleanup_reset_ sqlite3_stmt *oldest = s->oldest;
-	unsigned n = 0;
-	while (n < 64 && db_row(oldest) == 1) {
-		struct chunk_file *f;
-		const char *name = (const char *)sqlite3_column_text(oldest, 0);
-		HASH_FIND_STR(s->open, name, f);
-		if (f) /* C2 */
-			continue;
-		snprintf(victims[n].name, NAME_MAX_BYTES, "%s", name);
-		victims[n++].bytes = sqlite3_column_int64(oldest, 1);
-	}
-	return n;
-}
-
-static void trim_locked(struct chunk_store *s)
-{
-	struct victim victims[64];
-	while (too_much_locked(s)) {
-		unsigned n = oldest_locked(s, victims), gone = 0;
-		for (; gone < n && too_much_locked(s); gone++)
-			forget_locked(s, victims[gone].name, victims[gone].bytes);
-		if (!gone)
-			return;
-	}
-}
-
-void chunk_store_trim(struct chunk_store *s)
-{
-	LOCK_SCOPE(&s->lock);
-	trim_locked(s);
+	chunk_make_room(store, 0, true);
 }
 
 /* ---- files ---- */
 
-static void name_version(const char *key, const char *etag, char name[NAME_MAX_BYTES])
+static int make_empty(struct chunk_file *file)
 {
-	unsigned char sum[EVP_MAX_MD_SIZE];
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
-	EVP_DigestUpdate(ctx, key, strlen(key) + 1);
-	EVP_DigestUpdate(ctx, etag, strlen(etag));
-	EVP_DigestFinal_ex(ctx, sum, NULL);
-	EVP_MD_CTX_free(ctx);
-	for (int i = 0; i < 32; i++)
-		snprintf(name + 2 * i, 3, "%02x", sum[i]);
-}
-
-static bool bit(const struct chunk_file *f, uint64_t i)
-{
-	return f->map[i / 8] & (1 << i % 8);
-}
-
-/* The map of an earlier mount. */
-static void load_map_locked(struct chunk_file *f)
-{
-	_cleanup_reset_ sqlite3_stmt *load = f->store->load;
-	struct stat st;
-	sqlite3_bind_text(load, 1, f->name, -1, SQLITE_STATIC);
-	if (db_row(load) != 1 || (uint64_t)sqlite3_column_int64(load, 0) != f->size ||
-	    (uint64_t)sqlite3_column_bytes(load, 1) != (f->chunks + 7) / 8 ||
-	    fstat(f->fd, &st) < 0 || (uint64_t)st.st_size != f->size)
-		return;
-	if (f->chunks)
-		memcpy(f->map, sqlite3_column_blob(load, 1), (f->chunks + 7) / 8);
-	for (uint64_t i = 0; i < f->chunks; i++)
-		f->present += bit(f, i);
-}
-
-static int open_new_locked(struct chunk_store *s, const char *name, uint64_t size,
-			   struct chunk_file **ret_file)
-{
-	struct chunk_file *f = calloc(1, sizeof(*f));
-	if (!f)
-		return -ENOMEM;
-	f->store = s;
-	f->size = size;
-	f->chunks = (size + CHUNK_SIZE - 1) / CHUNK_SIZE;
-	f->refs = 1;
-	snprintf(f->name, sizeof(f->name), "%s", name);
-	f->map = calloc(f->chunks / 8 + 1, 1);
-	f->fd = openat(s->dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int r = !f->map ? -ENOMEM : f->fd < 0 ? -errno : 0;
-	if (r == 0) {
-		load_map_locked(f);
-		if (!f->present && ftruncate(f->fd, size) < 0)
-			r = -errno;
+	/* The row first: bytes without it mean nothing. */
+	chunk_forget_row(file->store, file->name);
+	file->changed = true;
+	if (ftruncate(file->fd, 0) < 0 || ftruncate(file->fd, (off_t)file->map.size_bytes) < 0) {
+		int error = -errno;
+		unlinkat(file->store->dir_fd, file->name, 0);
+		return error;
 	}
-	if (r < 0) {
-		file_free(f);
-		return r;
-	}
-	HASH_ADD_STR(s->open, name, f);
-	*ret_file = f;
 	return 0;
 }
 
-int chunk_file_open(struct chunk_store *s, const char *key, const char *etag,
-		    uint64_t size_bytes, struct chunk_file **ret_file)
+static int load(struct chunk_file *file, uint64_t size_bytes)
 {
-	char name[NAME_MAX_BYTES];
-	struct chunk_file *f;
-	name_version(key, etag, name);
-	LOCK_SCOPE(&s->lock);
-	HASH_FIND_STR(s->open, name, f);
-	if (f && f->size == size_bytes) {
-		f->refs++;
-		*ret_file = f;
+	struct chunk_store *store = file->store;
+	struct stat st;
+
+	if (size_bytes > INT64_MAX)
+		return -EFBIG;
+	int r = chunk_map_init(&file->map, size_bytes);
+	if (r)
+		return r;
+	file->counted = true;
+	file->fd = openat(store->dir_fd, file->name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (file->fd < 0 || fstat(file->fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size == size_bytes &&
+	    chunk_table_load(&store->table, file->name, &file->map) == 0)
 		return 0;
-	}
-	return f ? -EIO : open_new_locked(s, name, size_bytes, ret_file);
+	chunk_map_clear(&file->map);
+	return make_empty(file);
 }
 
-struct chunk_file *chunk_file_close(struct chunk_file *f)
+/* One that is open, counted; or a busy one for the caller to load. */
+static int find_or_add(struct chunk_store *store, const char *name,
+		       struct chunk_file **ret_file)
 {
-	if (!f)
-		return NULL;
-	struct chunk_store *s = f->store;
-	pthread_mutex_lock(&s->lock);
-	bool last = --f->refs == 0;
-	if (last && !f->dropped) {
-		HASH_DEL(s->open, f);
-		save_locked(f);
+	LOCK_SCOPE(&store->lock);
+	struct chunk_file *file;
+
+	while ((file = find_locked(store, name)) && file->busy)
+		pthread_cond_wait(&store->settled, &store->lock);
+	if (!file)
+		return add_busy_locked(store, name, ret_file);
+	file->refs++;
+	*ret_file = file;
+	return 1;
+}
+
+int chunk_file_open(struct chunk_store *store, const char *key, const char *etag,
+		    uint64_t size_bytes, struct chunk_file **ret_file)
+{
+	char name[CHUNK_NAME_MAX];
+	struct chunk_file *file;
+
+	chunk_name(key, etag, size_bytes, name);
+	if (!*name)
+		return -ENOMEM;
+	int r = find_or_add(store, name, &file);
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		r = load(file, size_bytes);
+		if (r) {
+			chunk_release(file);
+			return r;
+		}
+		pthread_mutex_lock(&store->lock);
+		file->busy = false;
+		pthread_cond_broadcast(&store->settled);
+		pthread_mutex_unlock(&store->lock);
 	}
-	pthread_mutex_unlock(&s->lock);
+	*ret_file = file;
+	return 0;
+}
+
+struct chunk_file *chunk_file_close(struct chunk_file *file)
+{
+	if (!file)
+		return NULL;
+	struct chunk_store *store = file->store;
+
+	pthread_mutex_lock(&store->lock);
+	bool last = --file->refs == 0;
+	bool keep = file->hashed;
 	if (last)
-		file_free(f);
+		file->busy = true;
+	pthread_mutex_unlock(&store->lock);
+	if (last && keep)
+		settle(file);
+	if (last)
+		chunk_release(file);
 	return NULL;
 }
 
-int chunk_file_fd(const struct chunk_file *f)
+int chunk_file_fd(const struct chunk_file *file)
 {
-	return f->fd;
+	return file->fd;
 }
 
-bool chunk_file_has(struct chunk_file *f, uint64_t offset, size_t length)
+bool chunk_file_has(struct chunk_file *file, uint64_t offset, size_t length)
 {
-	LOCK_SCOPE(&f->store->lock);
-	if (offset >= f->size)
-		return true;
-	if (length > f->size - offset)
-		length = f->size - offset;
-	if (f->present == f->chunks)
-		return true;
-	for (uint64_t i = offset / CHUNK_SIZE; i * CHUNK_SIZE < offset + length; i++)
-		if (!bit(f, i))
-			return false;
-	return true;
+	LOCK_SCOPE(&file->lock);
+
+	return chunk_map_has(&file->map, offset, length);
 }
 
-bool chunk_file_complete(struct chunk_file *f)
+bool chunk_file_complete(struct chunk_file *file)
 {
-	LOCK_SCOPE(&f->store->lock);
-	return f->present == f->chunks;
+	LOCK_SCOPE(&file->lock);
+
+	return chunk_map_complete(&file->map);
 }
 
-bool chunk_file_missing(struct chunk_file *f, uint64_t offset, uint64_t *ret_offset,
+bool chunk_file_missing(struct chunk_file *file, uint64_t offset, uint64_t *ret_offset,
 			uint64_t *ret_length)
 {
-	LOCK_SCOPE(&f->store->lock);
-	uint64_t i = offset / CHUNK_SIZE;
-	while (i < f->chunks && bit(f, i))
-		i++;
-	if (i >= f->chunks)
+	LOCK_SCOPE(&file->lock);
+
+	return chunk_map_missing(&file->map, offset, ret_offset, ret_length);
+}
+
+int chunk_file_write(struct chunk_file *file, const void *data, size_t length,
+		     uint64_t offset)
+{
+	int r = files_write_all(file->fd, data, length, (off_t)offset);
+
+	if (r != -ENOSPC && r != -EDQUOT)
+		return r;
+	chunk_make_room(file->store, length > CHECK_BYTES ? length : CHECK_BYTES, true);
+	r = files_write_all(file->fd, data, length, (off_t)offset);
+	return r == -EDQUOT ? -ENOSPC : r;
+}
+
+/* Bytes more are in the cache: give way before the disk is full. */
+static void count(struct chunk_store *store, uint64_t bytes)
+{
+	uint64_t unchecked = store->unchecked += bytes;
+	uint64_t used = (store->used += (int64_t)bytes) > 0 ? chunk_store_used(store) : 0;
+	bool over = store->cache_size_bytes && used > store->cache_size_bytes;
+
+	if (!over && unchecked < CHECK_BYTES)
+		return;
+	store->unchecked = 0;
+	chunk_make_room(store, 0, false);
+}
+
+void chunk_file_mark(struct chunk_file *file, uint64_t offset, uint64_t length)
+{
+	pthread_mutex_lock(&file->lock);
+	uint64_t bytes = chunk_map_mark(&file->map, offset, length);
+	/* Complete, its map has no bits to save, and so may be copied. */
+	const struct chunk_map map = file->map;
+	bool counted = file->counted, complete = chunk_map_complete(&map);
+	if (bytes)
+		file->changed = !complete;
+	pthread_mutex_unlock(&file->lock);
+
+	if (!bytes || !counted)
+		return;
+	if (complete)
+		chunk_table_save(&file->store->table, file->name, &map, &file->dropped);
+	count(file->store, bytes);
+}
+
+static bool begin_drop(struct chunk_file *file)
+{
+	LOCK_SCOPE(&file->store->lock);
+
+	/* The second to drop it could unlink the file of who opened it anew. */
+	if (!file->hashed || file->dropping)
 		return false;
-	uint64_t end = i;
-	while (end < f->chunks && !bit(f, end))
-		end++;
-	uint64_t end_bytes = end * CHUNK_SIZE < f->size ? end * CHUNK_SIZE : f->size;
-	*ret_offset = i * CHUNK_SIZE;
-	*ret_length = end_bytes - i * CHUNK_SIZE;
+	file->dropping = true;
 	return true;
 }
 
-int chunk_file_write(struct chunk_file *f, const void *data, size_t length, uint64_t offset)
+void chunk_file_drop(struct chunk_file *file)
 {
-	int r = files_write_all(f->fd, data, length, offset);
-	if (r != -ENOSPC)
-		return r;
-	chunk_store_trim(f->store);
-	return files_write_all(f->fd, data, length, offset);
-}
+	struct chunk_store *store = file->store;
+	uint64_t row_bytes;
 
-void chunk_file_mark(struct chunk_file *f, uint64_t offset, uint64_t length)
-{
-	struct chunk_store *s = f->store;
-	LOCK_SCOPE(&s->lock);
-	uint64_t end = offset + length;
-	uint64_t before = bytes_locked(f);
-	uint64_t last = end >= f->size ? f->chunks : end / CHUNK_SIZE;
-	for (uint64_t i = (offset + CHUNK_SIZE - 1) / CHUNK_SIZE; i < last; i++) {
-		f->present += !bit(f, i);
-		f->map[i / 8] |= 1 << i % 8;
-		f->changed = true;
-	}
-	if (f->dropped)
+	if (!begin_drop(file))
 		return;
-	s->used += bytes_locked(f) - before;
-	if (f->changed && f->present == f->chunks)
-		save_locked(f);
-	if (s->size_max && s->used > s->size_max)
-		trim_locked(s);
-}
+	chunk_table_drop(&store->table, file->name, &file->dropped, &row_bytes);
+	unlinkat(store->dir_fd, file->name, 0);
 
-void chunk_file_drop(struct chunk_file *f)
-{
-	struct chunk_store *s = f->store;
-	LOCK_SCOPE(&s->lock);
-	if (f->dropped)
-		return;
-	f->dropped = true;
-	HASH_DEL(s->open, f);
-	forget_locked(s, f->name, bytes_locked(f));
-}
+	pthread_mutex_lock(&file->lock);
+	store->used -= (int64_t)file->map.present_bytes;
+	file->counted = false;
+	chunk_map_clear(&file->map);
+	pthread_mutex_unlock(&file->lock);
 
-/* The content into chunks/name. */
-static int take_over(struct chunk_store *s, const char *name, int from_dir_fd,
-		     const char *from_name, bool may_rename)
-{
-	if (may_rename && renameat(from_dir_fd, from_name, s->dir_fd, name) == 0)
-		return 0;
-	_cleanup_close_ int from = openat(from_dir_fd, from_name, O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int to =
-		openat(s->dir_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (from < 0 || to < 0)
-		return -errno;
-	int r = files_copy(from, to);
-	if (r < 0)
-		unlinkat(s->dir_fd, name, 0);
-	return r;
-}
-
-int chunk_store_adopt(struct chunk_store *s, const char *key, const char *etag,
-		      uint64_t size_bytes, int from_dir_fd, const char *from_name,
-		      bool may_rename)
-{
-	char name[NAME_MAX_BYTES];
-	struct chunk_file *f;
-	struct stat st;
-	name_version(key, etag, name);
-	LOCK_SCOPE(&s->lock);
-	HASH_FIND_STR(s->open, name, f);
-	if (f || fstatat(s->dir_fd, name, &st, 0) == 0)
-		return -EEXIST;
-	int r = take_over(s, name, from_dir_fd, from_name, may_rename);
-	if (r == 0)
-		r = open_new_locked(s, name, size_bytes, &f);
-	if (r < 0)
-		return r;
-	f->present = f->chunks;
-	memset(f->map, 0xff, f->chunks / 8 + 1);
-	HASH_DEL(s->open, f);
-	r = save_locked(f);
-	s->used += size_bytes;
-	file_free(f);
-	trim_locked(s);
-	return r;
+	pthread_mutex_lock(&store->lock);
+	unhash_locked(file);
+	pthread_mutex_unlock(&store->lock);
 }

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* journal - see journal.h */
+/*
+ * journal - see journal.h.
+ *
+ * One WAL: a commit that is synced carries all that came before it.  So only
+ * those that must be on disk pay for it, by a pragma that holds until the next.
+ */
 #include "cache/journal.h"
 
 #include <errno.h>
@@ -32,6 +37,12 @@ struct journal {
 			      " upload_id FROM changes ORDER BY row" },                          \
 	}
 #define QUERY_COUNT 3
+
+/* Outside a transaction only. */
+static int set_sync_locked(struct journal *j, bool sync)
+{
+	return db_exec(j->db, sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+}
 
 int journal_open(struct places *places, struct journal **ret_journal)
 {
@@ -73,8 +84,12 @@ static void bind_text(sqlite3_stmt *s, int at, const char *text)
 
 int journal_add(struct journal *j, struct journal_record *record, bool sync)
 {
+	if (!record->key)
+		return -EINVAL;
 	LOCK_SCOPE(&j->lock);
-	db_exec(j->db, sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+	int r = set_sync_locked(j, sync);
+	if (r < 0)
+		return r;
 	sqlite3_bind_int64(j->add, 1, record->kind);
 	sqlite3_bind_int64(j->add, 2, record->number);
 	sqlite3_bind_int64(j->add, 3, record->mtime_ns);
@@ -82,7 +97,7 @@ int journal_add(struct journal *j, struct journal_record *record, bool sync)
 	bind_text(j->add, 5, record->from_key);
 	bind_text(j->add, 6, record->etag);
 	bind_text(j->add, 7, record->upload_id);
-	int r = db_run(j->add);
+	r = db_run(j->add);
 	sqlite3_clear_bindings(j->add);
 	if (r == 0)
 		record->row = sqlite3_last_insert_rowid(j->db);
@@ -92,7 +107,10 @@ int journal_add(struct journal *j, struct journal_record *record, bool sync)
 int journal_done(struct journal *j, uint64_t row)
 {
 	LOCK_SCOPE(&j->lock);
-	db_exec(j->db, "PRAGMA synchronous = NORMAL");
+	/* One that comes back is replayed, which does no harm. */
+	int r = set_sync_locked(j, false);
+	if (r < 0)
+		return r;
 	sqlite3_bind_int64(j->done, 1, row);
 	return db_run(j->done);
 }

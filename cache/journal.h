@@ -40,8 +40,9 @@ struct journal_record {
 int journal_open(struct places *places, struct journal **ret_journal);
 struct journal *journal_close(struct journal *journal);
 
-/* sync: on disk before it returns; else with the next that is. */
+/* -EINVAL: no key.  sync: on disk before it returns; else with the next that is. */
 int journal_add(struct journal *journal, struct journal_record *record, bool sync);
+/* A row that is gone already is a success. */
 int journal_done(struct journal *journal, uint64_t row);
 /* In order of row.  fn may not call the journal; a non-zero return ends it. */
 typedef int (*journal_fn)(void *arg, const struct journal_record *record);

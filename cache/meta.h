@@ -63,7 +63,8 @@ struct meta_entry {
 struct meta;
 
 /* Drops what cannot be true any more: detached and absent rows, and rows with
- * META_LOCAL.  A damaged database is set aside as cache.db.damaged and begun anew. */
+ * META_LOCAL, with all below them; directories in which we had made or removed
+ * something so are no longer listed.  A damaged database is set aside as cache.db.damaged and begun anew. */
 int meta_open(struct places *places, struct meta **ret_meta);
 struct meta *meta_close(struct meta *meta);
 
@@ -71,18 +72,21 @@ int meta_get(struct meta *meta, uint64_t id, struct meta_entry *ret_entry); /* -
 /* -ENODATA: nothing known of this name.  An ABSENT row is a success. */
 int meta_find(struct meta *meta, uint64_t parent, const char *name,
 	      struct meta_entry *ret_entry);
-/* Adds "a/b/c" (nothing for the root).  -ESTALE: detached. */
+/* Adds "a/b/c" ("" for the root).  -ENOENT: no such id.  -ESTALE: it, or a
+ * directory above it, is detached. */
 int meta_path(struct meta *meta, uint64_t id, struct buf *path);
 
 /* Puts an entry at (parent, name), in place of what was there (which is
  * detached, but an ABSENT row is deleted).  id 0: a new one; set on success. */
 int meta_insert(struct meta *meta, struct meta_entry *entry);
-/* All fields but parent and name, by id. */
+/* All fields but parent and name, by id.  -ENOENT: an ABSENT row whose name was
+ * taken meanwhile, for one. */
 int meta_update(struct meta *meta, const struct meta_entry *entry);
-/* Detaches the entry and leaves an ABSENT row (seq, checked_ms) at its name. */
+/* Detaches the entry and leaves an ABSENT row (seq, checked_ms) at its name.
+ * -ENOENT: detached or absent already.  -EBUSY: the root. */
 int meta_remove(struct meta *meta, uint64_t id, uint64_t seq, int64_t now_ms);
 /* Moves, detaching what is at the target and leaving an ABSENT row behind; both
- * ends get `seq`. */
+ * ends get `seq`.  -ENOTDIR, -EINVAL (below itself), and those of meta_remove. */
 int meta_move(struct meta *meta, uint64_t id, uint64_t new_parent, const char *new_name,
 	      uint64_t seq, int64_t now_ms);
 /* Clears META_LOCAL of a directory and of its parents, up to the first
@@ -109,6 +113,11 @@ struct meta_listed {
  * listed.  A name that is both file and directory becomes the directory,
  * whatever the order.  Same ETag: the entry keeps id and, with META_MTIME_OWN,
  * its mtime.  A listing that fails is simply not ended.
+ *
+ * A directory with META_LOCAL that is listed as one loses the flag, and is not
+ * listed any more (others have put something there), unless what was listed may
+ * be what we are deleting.  If a later listing of the directory has ended, page
+ * and end do nothing.  -ENOENT: the directory is detached or unknown.
  */
 uint64_t meta_listing_begin(struct meta *meta);
 int meta_listing_page(struct meta *meta, uint64_t dir, uint64_t began_seq, int64_t began_ms,

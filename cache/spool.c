@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* spool - see spool.h */
+/*
+ * spool - see spool.h.
+ *
+ * Opening looks at every name once: a state directory whose `ids` was lost must
+ * not give out a number that a file here has.
+ */
 #include "cache/spool.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,14 +23,22 @@ struct spool {
 	int fd;
 };
 
+static int raise_ids(void *arg, uint64_t number)
+{
+	return places_raise_ids(arg, number + 1);
+}
+
 int spool_open(struct places *places, struct spool **ret_spool)
 {
 	struct spool *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
+	s->fd = -1;
 	int r = files_open_dir(places_state_fd(places), "spool", &s->fd);
+	if (r == 0)
+		r = spool_each(s, raise_ids, places);
 	if (r < 0) {
-		free(s);
+		spool_close(s);
 		return r;
 	}
 	*ret_spool = s;
@@ -33,10 +47,9 @@ int spool_open(struct places *places, struct spool **ret_spool)
 
 struct spool *spool_close(struct spool *s)
 {
-	if (s) {
+	if (s && s->fd >= 0)
 		close(s->fd);
-		free(s);
-	}
+	free(s);
 	return NULL;
 }
 
@@ -101,10 +114,11 @@ struct each {
 static int each_name(void *arg, int dir_fd, const char *name)
 {
 	struct each *e = arg;
-	char *end;
+	char same[SPOOL_NAME_MAX];
 	(void)dir_fd;
-	unsigned long long number = strtoull(name, &end, 10);
-	return *end || !number ? 0 : e->fn(e->arg, number);
+	uint64_t number = strtoull(name, NULL, 10);
+	spool_name(number, same);
+	return !number || strcmp(name, same) ? 0 : e->fn(e->arg, number);
 }
 
 int spool_each(struct spool *s, spool_fn fn, void *arg)

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* staging - see staging.h */
+/*
+ * staging - see staging.h.
+ *
+ * A path is resolved by openat2 up to the directory that holds its last
+ * component, beneath the tree and through no symlink; what is done with the
+ * last component is done in that directory, and never follows it.
+ */
 #include "cache/staging.h"
 
 #include <errno.h>
@@ -55,6 +61,9 @@ static int open_beneath(const struct staging *s, const char *path, int flags, mo
 static int open_parent(const struct staging *s, const char *path, int *ret_fd, const char **ret_name)
 {
 	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	if (!*name || !strcmp(name, "..") || (slash && !strcmp(name, ".")))
+		return -EINVAL;
 	_cleanup_free_ char *parent = slash ? strndup(path, slash - path) : strdup(".");
 	if (!parent)
 		return -ENOMEM;
@@ -62,7 +71,7 @@ static int open_parent(const struct staging *s, const char *path, int *ret_fd, c
 	if (fd < 0)
 		return fd;
 	*ret_fd = fd;
-	*ret_name = slash ? slash + 1 : path;
+	*ret_name = name;
 	return 0;
 }
 
@@ -128,8 +137,14 @@ int staging_unlink(struct staging *s, const char *path)
 	return remove_at(s, path, 0);
 }
 
+/* openat2 refuses what it does not know, and FUSE passes on bits that are the
+ * kernel's own. */
+#define OPEN_FLAGS                                                                         \
+	(O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_SYNC | O_DSYNC | O_DIRECTORY)
+
 int staging_open_file(struct staging *s, const char *path, int flags, int *ret_fd)
 {
+	flags &= OPEN_FLAGS;
 	int fd = open_beneath(s, path, flags, 0600);
 	if (fd == -ENOENT && (flags & O_CREAT)) {
 		int r = make_parents(s, path);
@@ -156,7 +171,10 @@ int staging_rename(struct staging *s, const char *from, const char *to, unsigned
 {
 	_cleanup_close_ int fd = -1;
 	const char *name;
-	int r = make_parents(s, to);
+	struct stat st;
+	int r = staging_stat(s, from, &st); /* no parents for nothing */
+	if (r == 0)
+		r = make_parents(s, to);
 	if (r == 0)
 		r = open_parent(s, to, &fd, &name);
 	return r < 0 ? r : rename_to(s, from, fd, name, flags);

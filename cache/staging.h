@@ -6,7 +6,8 @@
  * and power cuts by the local filesystem's own rules.
  *
  * Paths are relative ("docker/registry/.../_uploads/x/data"), and are resolved
- * beneath the tree without following links.
+ * beneath the tree without following links; "." is the tree itself.
+ * A path that ends in "..", "/" or "/." is -EINVAL.
  * Errors: the system call's, negated.  Threads: call from any; no lock.
  */
 #pragma once
@@ -24,10 +25,11 @@ int staging_stat(struct staging *staging, const char *path, struct stat *ret_sta
 /* Parents are made too. */
 int staging_mkdir(struct staging *staging, const char *path);
 int staging_rmdir(struct staging *staging, const char *path);
-/* flags: as of open(2); with O_CREAT parents are made too, mode 0600. */
+/* flags: as of open(2), as far as they mean something here (no O_DIRECT, no
+ * O_PATH); with O_CREAT parents are made too, mode 0600. */
 int staging_open_file(struct staging *staging, const char *path, int flags, int *ret_fd);
 int staging_unlink(struct staging *staging, const char *path);
-/* flags: of renameat2(2). */
+/* flags: of renameat2(2).  The target's parents are made. */
 int staging_rename(struct staging *staging, const char *from, const char *to,
 		   unsigned flags);
 /* fsync of a directory. */

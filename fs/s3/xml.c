@@ -84,7 +84,7 @@ static void child_etag(xmlNode *parent, char to[S3_ETAG_MAX])
 	bool quoted = n >= 2 && text[0] == '"' && text[n - 1] == '"';
 	if (quoted)
 		text[n - 1] = 0;
-	snprintf(to, S3_ETAG_MAX, "%s", text + quoted);
+	snprintf(to, S3_ETAG_MAX, "%.*s", S3_ETAG_MAX - 1, text + quoted);
 }
 
 int s3_parse_iso_time(const char *text, int64_t *ret_ns)
