@@ -82,24 +82,35 @@ static bool is_mounted(const char *mountpoint)
 	return found;
 }
 
-/* A mount of ours whose daemon is dead is cleared away. */
+/* A mount of ours whose daemon is dead is cleared away.  The kernel may still
+ * resolve its root; any question beyond that is ENOTCONN. */
+static void mount_clear_dead(const char *mountpoint)
+{
+	struct stat st;
+	char *real = realpath(mountpoint, NULL);
+	const char *path = real ? real : mountpoint;
+	bool dead = stat(path, &st) < 0 && errno == ENOTCONN;
+	if (dead && is_ours(path) && umount2(path, MNT_DETACH) == 0)
+		log_warning("%s: cleared away a mount whose daemon is dead", path);
+	free(real);
+}
+
 static enum exit_status mount_check(struct options *o, char *message)
 {
 	struct stat st;
+	mount_clear_dead(o->mountpoint);
 	char *real = realpath(o->mountpoint, NULL);
-	bool dead = !real && errno == ENOTCONN;
-	if (dead && is_ours(o->mountpoint) && umount2(o->mountpoint, MNT_DETACH) == 0) {
-		log_warning("%s: cleared away a mount whose daemon is dead", o->mountpoint);
-		real = realpath(o->mountpoint, NULL);
-	}
-	if (!real) {
+	if (!real || stat(real, &st) < 0) {
 		snprintf(message, MESSAGE_MAX, "mountpoint %s: %s%s", o->mountpoint, strerror(errno),
-			 errno == ENOENT ? "; make it with mkdir" : dead ? "; umount -l it" : "");
+			 errno == ENOENT     ? "; make it with mkdir"
+			 : errno == ENOTCONN ? "; umount -l it"
+					     : "");
+		free(real);
 		return EXIT_MOUNTPOINT;
 	}
 	free(o->mountpoint);
 	o->mountpoint = real;
-	if (stat(real, &st) < 0 || !S_ISDIR(st.st_mode)) {
+	if (!S_ISDIR(st.st_mode)) {
 		snprintf(message, MESSAGE_MAX, "mountpoint %s is not a directory; give one", real);
 		return EXIT_MOUNTPOINT;
 	}
@@ -287,9 +298,9 @@ static enum exit_status open_all(struct options *o, struct work *w, struct mount
 	if (s == EXIT_DONE)
 		s = work_connect(o, w, message);
 	if (s == EXIT_DONE)
-		s = work_open_places(o, w, message);
-	if (s == EXIT_DONE)
 		s = work_check_gateway(o, w, message);
+	if (s == EXIT_DONE) /* binds them to the bucket: it has to be there */
+		s = work_open_places(o, w, message);
 	if (s == EXIT_DONE)
 		s = work_open_fs(o, w, message);
 	return s == EXIT_DONE ? mount_open(o, w->fs, m, message) : s;

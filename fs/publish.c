@@ -293,6 +293,10 @@ static bool succeeded_locked(struct publish *p)
 	inode->object_size = p->size_bytes;
 	inode->chunks = chunk_file_close(inode->chunks);
 	inode->published = p->generation;
+	if (newer && inode->error) { /* a write failed meanwhile: U2 */
+		writer_discard_locked(inode);
+		newer = false;
+	}
 	free(inode->object_key);
 	inode->object_key = same_path ? NULL : strdup(p->key);
 	inode->object_dir = p->dir;

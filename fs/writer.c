@@ -15,6 +15,7 @@
 #include "fs/inode.h"
 #include "fs/pending.h"
 #include "fs/reader.h"
+#include "fs/tree.h"
 
 static int64_t now_ns(void)
 {
@@ -130,15 +131,43 @@ int writer_create(struct inode *inode)
 	return r;
 }
 
+static void withdraw(void *arg)
+{
+	struct inode *inode = arg;
+	tree_withdraw(inode->fs, inode->id);
+	inode_put(inode);
+}
+
+/* Part of it could not be written: none of it is published.  A file that was
+ * never in the bucket goes; not here, since the kernel is told of it. */
+static void spoiled_locked(struct inode *inode, int error)
+{
+	inode->error = error;
+	if (inode->staged || inode->publish)
+		return;
+	writer_discard_locked(inode);
+	if (inode->path)
+		pending_remove(inode->fs, inode->path, inode);
+	if (inode->etag[0] || !inode->path)
+		return;
+	free(inode->path);
+	inode->path = NULL;
+	inode_ref(inode);
+	if (pool_submit(inode->fs->workers, withdraw, inode) < 0)
+		inode_put(inode);
+}
+
 ssize_t writer_write(struct inode *inode, const void *data, size_t size, off_t offset)
 {
 	int r = lock_writable(inode, true);
 	if (r < 0)
 		return r;
 	ssize_t n = pwrite(inode->local->fd, data, size, offset);
-	if (n < 0)
+	if (n < 0) {
 		n = -errno;
-	if (n >= 0) {
+		if (!inode->staged)
+			spoiled_locked(inode, n);
+	} else {
 		if (offset + n > inode->size_bytes)
 			inode->size_bytes = offset + n;
 		inode->wrote = true;
