@@ -71,7 +71,11 @@ static void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_da
 
 static int run_mkdir(struct op *op)
 {
-	return tree_mkdir(op->fs, op->node, op->name, &op->attr);
+	int r = tree_mkdir(op->fs, op->node, op->name, &op->attr);
+	if (r < 0 || op->fs->config.dirmarkers != DIRMARKERS_ALWAYS)
+		return r;
+	marker_write(op->fs, op->attr.id, &op->waiter);
+	return -EINPROGRESS;
 }
 
 static void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)

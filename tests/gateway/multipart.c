@@ -88,15 +88,15 @@ static int check_parts(struct request *r, const struct upload *u, unsigned *ret_
 		if (n > 10000 || !u->parts[n] || !strstr(etag, u->parts[n]->etag))
 			return fail(r, 400, "InvalidPart");
 	}
-	for (unsigned i = 1; i <= 10000; i++) {
-		if (!u->parts[i])
-			continue;
-		there++;
-		if (u->parts[i]->size < PART_MIN && i != last)
+	for (unsigned i = 1; i <= 10000; i++)
+		there += u->parts[i] != NULL;
+	if (!named || named != there)
+		return fail(r, 400, "InvalidPart");
+	for (unsigned i = 1; i < last; i++)
+		if (u->parts[i] && u->parts[i]->size < PART_MIN)
 			return fail(r, 400, "EntityTooSmall");
-	}
 	*ret_count = there;
-	return named && named == there ? 0 : fail(r, 400, "InvalidPart");
+	return 0;
 }
 
 static int join_parts(struct bucket *b, struct upload *u, unsigned count, struct object **ret)

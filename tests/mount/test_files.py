@@ -339,6 +339,19 @@ def test_empty_directory_survives_by_its_marker(gateway, mounts, bucket):
     assert os.listdir(mounts(gateway).path + "/kept") == ["below"]
 
 
+def test_dirmarkers_always_and_never(gateway, mounts, bucket):
+    always = mounts(gateway, dirmarkers="always")
+    os.makedirs(always.path + "/a/b")
+    os.makedirs(always.path + "/docker/registry/v2/blobs")
+    assert sorted(bucket.objects()) == ["a/", "a/b/", "docker/", "docker/registry/"]
+    always.unmount()
+    never = mounts(gateway, dirmarkers="never")
+    os.mkdir(never.path + "/n")
+    sync_dir(never.path + "/n")
+    never.unmount()
+    assert "n/" not in bucket.objects()
+
+
 def test_skeleton_directories_cost_nothing(gateway, mounts, bucket):
     mount = mounts(gateway)
     os.makedirs(mount.path + "/docker/registry/v2/repositories/a/_layers/sha256")

@@ -126,6 +126,33 @@ def test_credentials_from_files(gateway, folder, mounts):
         del os.environ["AWS_SHARED_CREDENTIALS_FILE"]
 
 
+def test_credentials_are_read_again(gateway, folder, mounts):
+    key = folder + "/passwd"
+
+    def put(secret):
+        with open(os.open(key + ".new", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as f:
+            f.write(f"{ACCESS_KEY}:{secret}\n")
+        os.rename(key + ".new", key)
+    put(SECRET_KEY)
+    mount = mounts(gateway, passwd_file=key, timeout=3)
+    put("wrong")
+    with pytest.raises(OSError) as caught:
+        with open(mount.path + "/f", "w") as f:
+            f.write("x")
+    assert caught.value.errno == errno.EACCES
+    put(SECRET_KEY)
+    with open(mount.path + "/f", "w") as f:
+        f.write("x")
+    assert gateway.bucket().get("f") == b"x"
+
+
+def test_virtual_host_style(gateway, mounts):
+    mount = mounts(gateway, endpoint=f"http://localhost:{gateway.port}", path_style="no")
+    with open(mount.path + "/a b", "w") as f:
+        f.write("x")
+    assert gateway.bucket().get("a b") == b"x"
+
+
 def test_permissions(folder, mounts):
     server = Gateway(folder + "/gateway", ["--readonly-key", "RO:S", "--nodelete-key", "ND:S"])
     server.start()
