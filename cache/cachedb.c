@@ -17,7 +17,7 @@
 #define NAME "cache.db"
 #define DAMAGED "cache.db.damaged"
 #define SUSPECT "cache.db.suspect"
-#define VERSION 1
+#define VERSION 2
 
 /*
  * entries.seen is the number of the listing that last spoke of the row.

@@ -15,6 +15,17 @@
  *   M4  Content that someone else wrote (another ETag) gets a new id.  Our own
  *	 writes keep theirs (meta_update).
  *   M5  A row with META_LOCAL or META_KEPT is not made absent by a listing.
+ *   M6  Nor does a listing change what a listing that began later said, or what
+ *	 was checked after it began.  A directory below which M3, M5 or this holds
+ *	 for something stays.
+ *
+ * A change is in the bucket some time after it is here, and a listing may begin
+ * in between.  Until then the row carries META_LOCAL (an ABSENT one too) or a
+ * seq above all others; once it is done it gets a new seq (meta_update).
+ *
+ * The root has no name and parent 0, and is never detached.
+ * A call on a database that turns out to be damaged is -EUCLEAN, and the next
+ * mount begins with an empty one; so does one after a crash of the machine.
  *
  * Time is CLOCK_REALTIME in ms.  What an earlier mount knew is kept with its
  * times; whoever asks decides what is too old.
@@ -64,7 +75,8 @@ struct meta;
 
 /* Drops what cannot be true any more: detached and absent rows, and rows with
  * META_LOCAL, with all below them; directories in which we had made or removed
- * something so are no longer listed.  A damaged database is set aside as cache.db.damaged and begun anew. */
+ * something so are no longer listed.  A damaged database is set aside as
+ * cache.db.damaged and begun anew. */
 int meta_open(struct places *places, struct meta **ret_meta);
 struct meta *meta_close(struct meta *meta);
 

@@ -112,6 +112,8 @@ int fs_stop(struct fs *fs)
 	int again = wait_here(wait_all, fs);
 	int markers = marker_write_owed(fs);
 	pool_set_may_wait(false);
+	/* In this order: what ends there may still be told here. */
+	s3_client_stop(fs->s3);
 	fs->waiters = pool_destroy(fs->waiters);
 	fs->workers = pool_destroy(fs->workers);
 	r = r ? r : again ? again : markers;

@@ -91,8 +91,8 @@ int fs_start(struct fs *fs);
 /*
  * The kernel sends no more requests: publishes what is written, waits for
  * uploads and deletes (each bounded by timeout_s without progress), writes
- * directory markers.  0, or the first error: something was left in the state
- * directory, and the log says what.
+ * directory markers; then stops the client and the threads.  0, or the first
+ * error: something was left in the state directory, and the log says what.
  */
 int fs_stop(struct fs *fs);
 struct fs *fs_free(struct fs *fs);

@@ -15,6 +15,7 @@
 #include <mntent.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -261,6 +262,17 @@ static void block_signals(sigset_t *set)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* As root, or through libfuse's helper. */
+static void detach(const char *mountpoint)
+{
+	const char *const words[] = { "fusermount3", "-u", "-z", "--", mountpoint, NULL };
+	pid_t pid;
+	if (umount2(mountpoint, MNT_DETACH) == 0)
+		return;
+	if (posix_spawnp(&pid, words[0], NULL, NULL, (char *const *)words, environ) == 0)
+		waitpid(pid, NULL, 0);
+}
+
 /* Detaching the mount wakes the threads that read from it. */
 static void *wait_for_signal(void *arg)
 {
@@ -275,8 +287,7 @@ static void *wait_for_signal(void *arg)
 		if (!first)
 			continue;
 		fuse_session_exit(ending->session);
-		if (umount2(ending->mountpoint, MNT_DETACH) < 0)
-			log_debug("umount %s: %s", ending->mountpoint, strerror(errno));
+		detach(ending->mountpoint);
 	}
 	return NULL;
 }
@@ -353,7 +364,7 @@ static enum exit_status run(struct options *o, int ready_fd)
 	int r = session_run(mount.session, FUSE_THREADS);
 	if (r < 0)
 		log_error("the FUSE channel failed: %s", strerror(-r));
-	fuse_session_unmount(mount.session);
+	/* Before the channel is closed: what is parked is still answered. */
 	r = fs_stop(work.fs);
 	work.fs->kernel = (struct fs_kernel){ 0 };
 	log_info("%s is unmounted", o->mountpoint);

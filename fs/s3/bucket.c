@@ -9,7 +9,6 @@
 #include "base/buf.h"
 #include "fs/s3/internal.h"
 #include "fs/s3/list.h"
-#include "fs/s3/loop.h"
 #include "fs/s3/object.h"
 #include "fs/s3/request.h"
 #include "fs/s3/upload.h"
@@ -20,40 +19,30 @@
 /* Never written: asked for only to learn what is allowed. */
 #define PROBE_KEY ".tardigradefs/probe"
 
-static void finish_plain(struct s3_request *r)
-{
-	r->done(r->arg, &r->reply);
-}
-
 static void bucket_request(struct s3_client *client, const char *kind, const char *method,
 			   const char *query, bool has_body, void (*finish)(struct s3_request *),
 			   s3_done_fn done, void *arg)
 {
 	struct s3_request *r = s3_request_new(client, kind, method, NULL, S3_CLASS_READ, done, arg);
-	int e = r ? 0 : -ENOMEM;
-	if (r) {
-		r->finish = finish;
-		r->has_body = has_body;
-		e = query ? s3_request_query(r, query, "") : 0;
-	}
-	if (e < 0) {
-		s3_request_free(r);
-		s3_fail(done, arg, e);
+	if (!r) {
+		s3_fail(done, arg, -ENOMEM);
 		return;
 	}
-	s3_loop_submit(client->loop, r);
+	r->finish = finish;
+	r->has_body = has_body;
+	s3_request_submit(r, query ? s3_request_query(r, query, "") : 0);
 }
 
 void s3_bucket_head(struct s3_client *client, s3_done_fn done, void *arg)
 {
-	bucket_request(client, "HeadBucket", "HEAD", NULL, false, finish_plain, done, arg);
+	bucket_request(client, "HeadBucket", "HEAD", NULL, false, s3_request_finish, done, arg);
 }
 
 static void finish_bucket(struct s3_request *r)
 {
 	if (r->reply.error == -EEXIST || r->reply.status == 409)
 		r->reply.error = 0;
-	finish_plain(r);
+	s3_request_finish(r);
 }
 
 void s3_bucket_create(struct s3_client *client, s3_done_fn done, void *arg)
@@ -76,7 +65,7 @@ static void finish_versioning(struct s3_request *r)
 	else if (does_not_know(&r->reply))
 		r->reply.error = 0;
 	r->reply.flag = status[0];
-	finish_plain(r);
+	s3_request_finish(r);
 }
 
 void s3_bucket_versioning(struct s3_client *client, s3_done_fn done, void *arg)
@@ -94,7 +83,7 @@ static void finish_lock(struct s3_request *r)
 	else if (does_not_know(&r->reply))
 		r->reply.error = 0;
 	r->reply.flag = enabled[0];
-	finish_plain(r);
+	s3_request_finish(r);
 }
 
 void s3_bucket_object_lock(struct s3_client *client, s3_done_fn done, void *arg)

@@ -83,6 +83,11 @@ int s3_client_start(struct s3_client *client)
 	return s3_loop_start(client->loop);
 }
 
+void s3_client_stop(struct s3_client *client)
+{
+	s3_loop_stop(client->loop);
+}
+
 struct s3_client *s3_client_destroy(struct s3_client *c)
 {
 	if (!c)

@@ -77,7 +77,10 @@ int s3_client_create(const struct s3_config *config, struct s3_client **ret_clie
 		     const char **ret_why);
 int s3_client_start(struct s3_client *client);
 
-/* Ends every request under way with -ECANCELED, ends the thread.  NULL is fine. */
+/* Ends every request under way with -ECANCELED, and the thread; what is asked for
+ * after that ends with -ECANCELED at once, on the caller's thread. */
+void s3_client_stop(struct s3_client *client);
+/* Stops it first.  NULL is fine. */
 struct s3_client *s3_client_destroy(struct s3_client *client);
 
 /* What a request may cost, for tests and metrics: requests sent so far. */

@@ -10,17 +10,6 @@
 #include "fs/s3/request.h"
 #include "fs/s3/xml.h"
 
-static void submit(struct s3_request *r, int error)
-{
-	if (error == 0) {
-		s3_loop_submit(r->client->loop, r);
-		return;
-	}
-	s3_fail(r->done, r->arg, error);
-	free(r->more);
-	s3_request_free(r);
-}
-
 static void finish_page(struct s3_request *r)
 {
 	struct s3_listing *listing = NULL;
@@ -33,7 +22,6 @@ static void finish_page(struct s3_request *r)
 		snprintf(r->reply.message, sizeof(r->reply.message),
 			 "the listing does not advance");
 	}
-	free(token);
 	r->reply.listing = listing;
 	r->done(r->arg, &r->reply);
 }
@@ -67,7 +55,7 @@ void s3_list_page(struct s3_client *client, const char *prefix, char delimiter, 
 		e = s3_request_query(r, "prefix", prefix);
 	if (e == 0 && token && !(r->more = strdup(token)))
 		e = -ENOMEM;
-	submit(r, e);
+	s3_request_submit(r, e);
 }
 
 static void finish_parts(struct s3_request *r)
@@ -88,7 +76,7 @@ void s3_list_parts(struct s3_client *client, const char *key, const char *upload
 	}
 	r->finish = finish_parts;
 	int e = s3_request_query(r, "max-parts", "10000");
-	submit(r, e < 0 ? e : s3_request_query(r, "uploadId", upload_id));
+	s3_request_submit(r, e < 0 ? e : s3_request_query(r, "uploadId", upload_id));
 }
 
 struct uploads_answer {

@@ -29,6 +29,7 @@ struct s3_loop {
 
 	pthread_mutex_t lock;
 	struct s3_request *inbox, **inbox_last; /* guarded by lock */
+	bool ended;				/* guarded by lock */
 
 	/* The event thread's. */
 	struct queue ready[CLASSES];
@@ -83,13 +84,27 @@ int s3_loop_create(unsigned connections, unsigned rate, struct s3_loop **ret_loo
 	return 0;
 }
 
+static void end_request(struct s3_request *r)
+{
+	r->finish(r);
+	s3_request_free(r);
+}
+
 void s3_loop_submit(struct s3_loop *loop, struct s3_request *request)
 {
 	request->next = NULL;
 	pthread_mutex_lock(&loop->lock);
-	*loop->inbox_last = request;
-	loop->inbox_last = &request->next;
+	bool ended = loop->ended;
+	if (!ended) {
+		*loop->inbox_last = request;
+		loop->inbox_last = &request->next;
+	}
 	pthread_mutex_unlock(&loop->lock);
+	if (ended) {
+		request->reply = (struct s3_reply){ .error = -ECANCELED, .size_bytes = -1 };
+		end_request(request);
+		return;
+	}
 	curl_multi_wakeup(loop->multi);
 }
 
@@ -142,12 +157,6 @@ static void fill_tokens(struct s3_loop *loop, int64_t now)
 	loop->filled_ms = now;
 	if (loop->tokens > loop->rate)
 		loop->tokens = loop->rate;
-}
-
-static void end_request(struct s3_request *r)
-{
-	r->finish(r);
-	s3_request_free(r);
 }
 
 static void begin(struct s3_loop *loop, struct s3_request *r, int64_t now)
@@ -245,6 +254,7 @@ static void cancel_all(struct s3_loop *loop)
 		}
 		pthread_mutex_lock(&loop->lock);
 		any = any || loop->inbox;
+		loop->ended = !any;
 		pthread_mutex_unlock(&loop->lock);
 	} while (any);
 }
@@ -283,17 +293,23 @@ int s3_loop_start(struct s3_loop *loop)
 	return -r;
 }
 
-struct s3_loop *s3_loop_destroy(struct s3_loop *loop)
+void s3_loop_stop(struct s3_loop *loop)
 {
-	if (!loop)
-		return NULL;
 	if (loop->started) {
 		loop->ending = true;
 		curl_multi_wakeup(loop->multi);
 		pthread_join(loop->thread, NULL);
+		loop->started = false;
 	} else {
 		cancel_all(loop);
 	}
+}
+
+struct s3_loop *s3_loop_destroy(struct s3_loop *loop)
+{
+	if (!loop)
+		return NULL;
+	s3_loop_stop(loop);
 	curl_multi_cleanup(loop->multi);
 	pthread_mutex_destroy(&loop->lock);
 	free(loop);

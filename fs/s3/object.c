@@ -6,40 +6,9 @@
 #include <string.h>
 
 #include "fs/s3/internal.h"
-#include "fs/s3/loop.h"
 #include "fs/s3/request.h"
 #include "fs/s3/sign.h"
 #include "fs/s3/xml.h"
-
-static void finish_plain(struct s3_request *r)
-{
-	r->done(r->arg, &r->reply);
-}
-
-/* Hands a request over, or ends it if it could not be made. */
-static void submit(struct s3_request *r, int error)
-{
-	if (error == 0) {
-		s3_loop_submit(r->client->loop, r);
-		return;
-	}
-	s3_fail(r->done, r->arg, error);
-	s3_request_free(r);
-}
-
-static int put_headers(struct s3_request *r, const struct s3_put_options *o)
-{
-	int e = s3_request_header(r, "content-type:application/octet-stream");
-	if (e == 0 && o && o->mtime_ns > 0)
-		e = s3_request_header(r, "x-amz-meta-mtime:%lld.%09lld",
-				      (long long)(o->mtime_ns / 1000000000),
-				      (long long)(o->mtime_ns % 1000000000));
-	if (e == 0 && o && o->if_none_match) {
-		e = s3_request_header(r, "if-none-match:*");
-		r->conditional = -EEXIST;
-	}
-	return e;
-}
 
 void s3_object_head(struct s3_client *client, const char *key, enum s3_class class,
 		    s3_done_fn done, void *arg)
@@ -49,8 +18,8 @@ void s3_object_head(struct s3_client *client, const char *key, enum s3_class cla
 		s3_fail(done, arg, -ENOMEM);
 		return;
 	}
-	r->finish = finish_plain;
-	submit(r, 0);
+	r->finish = s3_request_finish;
+	s3_request_submit(r, 0);
 }
 
 static void finish_get(struct s3_request *r)
@@ -58,7 +27,7 @@ static void finish_get(struct s3_request *r)
 	if (r->reply.error == 0 && r->length && r->delivered != r->length &&
 	    r->reply.size_bytes >= (int64_t)(r->offset + r->length))
 		r->reply.error = -EIO;
-	finish_plain(r);
+	s3_request_finish(r);
 }
 
 void s3_object_get(struct s3_client *client, const char *key, enum s3_class class, off_t offset,
@@ -78,7 +47,7 @@ void s3_object_get(struct s3_client *client, const char *key, enum s3_class clas
 	r->finish = finish_get;
 	if (if_match)
 		snprintf(r->if_match, sizeof(r->if_match), "%s", if_match);
-	submit(r, 0);
+	s3_request_submit(r, 0);
 }
 
 void s3_object_put(struct s3_client *client, const char *key, enum s3_class class,
@@ -93,8 +62,8 @@ void s3_object_put(struct s3_client *client, const char *key, enum s3_class clas
 	r->has_body = true;
 	r->body = *body;
 	r->check_md5 = true;
-	r->finish = finish_plain;
-	submit(r, put_headers(r, options));
+	r->finish = s3_request_finish;
+	s3_request_submit(r, s3_request_put_headers(r, options));
 }
 
 static void finish_copy(struct s3_request *r)
@@ -109,7 +78,7 @@ static void finish_copy(struct s3_request *r)
 				sizeof(time)) == 0)
 			s3_parse_iso_time(time, &r->reply.mtime_ns);
 	}
-	finish_plain(r);
+	s3_request_finish(r);
 }
 
 void s3_object_copy(struct s3_client *client, const char *from, const char *to,
@@ -144,15 +113,15 @@ void s3_object_copy(struct s3_client *client, const char *from, const char *to,
 	if (e == 0 && options)
 		e = s3_request_header(r, "x-amz-metadata-directive:REPLACE");
 	if (e == 0 && options)
-		e = put_headers(r, options);
-	submit(r, e);
+		e = s3_request_put_headers(r, options);
+	s3_request_submit(r, e);
 }
 
 static void finish_delete(struct s3_request *r)
 {
 	if (r->reply.error == -ENOENT && strcmp(r->reply.code, "NoSuchBucket"))
 		r->reply.error = 0;
-	finish_plain(r);
+	s3_request_finish(r);
 }
 
 void s3_object_delete(struct s3_client *client, const char *key, enum s3_class class,
@@ -164,7 +133,7 @@ void s3_object_delete(struct s3_client *client, const char *key, enum s3_class c
 		return;
 	}
 	r->finish = finish_delete;
-	submit(r, 0);
+	s3_request_submit(r, 0);
 }
 
 static void finish_delete_many(struct s3_request *r)
@@ -173,7 +142,7 @@ static void finish_delete_many(struct s3_request *r)
 		r->reply.error = s3_xml_deleted(&r->answer, r->keys, r->errors, r->count);
 	for (unsigned i = 0; r->reply.error && i < r->count; i++)
 		r->errors[i] = r->reply.error;
-	finish_plain(r);
+	s3_request_finish(r);
 }
 
 static int delete_body(struct s3_request *r, const char *const *keys, unsigned count)
@@ -214,5 +183,5 @@ void s3_object_delete_many(struct s3_client *client, const char *const *keys, in
 	r->count = count;
 	r->finish = finish_delete_many;
 	int e = s3_request_query(r, "delete", "");
-	submit(r, e < 0 ? e : delete_body(r, keys, count));
+	s3_request_submit(r, e < 0 ? e : delete_body(r, keys, count));
 }

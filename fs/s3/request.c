@@ -68,6 +68,7 @@ struct s3_request *s3_request_free(struct s3_request *r)
 	buf_free(&r->query);
 	buf_free(&r->own_body);
 	buf_free(&r->answer);
+	free(r->more);
 	free(r->key);
 	free(r);
 	return NULL;
@@ -96,6 +97,35 @@ int s3_request_query(struct s3_request *r, const char *name, const char *value)
 	if (e == 0)
 		e = buf_add_str(&r->query, "=");
 	return e < 0 ? e : s3_uri_encode(&r->query, value, false);
+}
+
+int s3_request_put_headers(struct s3_request *r, const struct s3_put_options *o)
+{
+	int e = s3_request_header(r, "content-type:application/octet-stream");
+	if (e == 0 && o && o->mtime_ns > 0)
+		e = s3_request_header(r, "x-amz-meta-mtime:%lld.%09lld",
+				      (long long)(o->mtime_ns / 1000000000),
+				      (long long)(o->mtime_ns % 1000000000));
+	if (e == 0 && o && o->if_none_match) {
+		e = s3_request_header(r, "if-none-match:*");
+		r->conditional = -EEXIST;
+	}
+	return e;
+}
+
+void s3_request_finish(struct s3_request *r)
+{
+	r->done(r->arg, &r->reply);
+}
+
+void s3_request_submit(struct s3_request *r, int error)
+{
+	if (error == 0) {
+		s3_loop_submit(r->client->loop, r);
+		return;
+	}
+	s3_fail(r->done, r->arg, error);
+	s3_request_free(r);
 }
 
 void s3_fail(s3_done_fn done, void *arg, int error)

@@ -48,7 +48,7 @@ struct s3_request {
 	void (*finish)(struct s3_request *request);
 	s3_done_fn done;
 	void *arg;
-	void *more; /* of the operation, for finish */
+	void *more; /* of the operation, for finish; owned */
 	int *errors;		 /* DeleteObjects */
 	const char *const *keys; /* DeleteObjects */
 	unsigned count;
@@ -82,6 +82,13 @@ int s3_request_header(struct s3_request *request, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* Parameters in order of their names. */
 int s3_request_query(struct s3_request *request, const char *name, const char *value);
+
+/* What goes with an object: its type, mtime and condition.  options: may be NULL. */
+int s3_request_put_headers(struct s3_request *request, const struct s3_put_options *options);
+/* Hands it to the loop; or, error: it could not be made, and ends here. */
+void s3_request_submit(struct s3_request *request, int error);
+/* The `finish` of who needs nothing from the answer's body. */
+void s3_request_finish(struct s3_request *request);
 
 /* The end of a request that could not be made: for want of memory. */
 void s3_fail(s3_done_fn done, void *arg, int error);

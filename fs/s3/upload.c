@@ -8,7 +8,6 @@
 
 #include "base/log.h"
 #include "fs/s3/internal.h"
-#include "fs/s3/loop.h"
 #include "fs/s3/request.h"
 #include "fs/s3/xml.h"
 
@@ -17,21 +16,6 @@
 
 /* ---- the requests ---- */
 
-static void submit(struct s3_request *r, int error)
-{
-	if (error == 0) {
-		s3_loop_submit(r->client->loop, r);
-		return;
-	}
-	s3_fail(r->done, r->arg, error);
-	s3_request_free(r);
-}
-
-static void finish_plain(struct s3_request *r)
-{
-	r->done(r->arg, &r->reply);
-}
-
 static void finish_create(struct s3_request *r)
 {
 	if (r->reply.error == 0)
@@ -39,7 +23,7 @@ static void finish_create(struct s3_request *r)
 					     r->reply.upload_id, sizeof(r->reply.upload_id));
 	if (r->reply.error == 0 && !r->reply.upload_id[0])
 		r->reply.error = -EIO;
-	finish_plain(r);
+	s3_request_finish(r);
 }
 
 void s3_multipart_create(struct s3_client *client, const char *key, enum s3_class class,
@@ -54,13 +38,8 @@ void s3_multipart_create(struct s3_client *client, const char *key, enum s3_clas
 	r->has_body = true;
 	r->finish = finish_create;
 	int e = s3_request_query(r, "uploads", "");
-	if (e == 0)
-		e = s3_request_header(r, "content-type:application/octet-stream");
-	if (e == 0 && options && options->mtime_ns > 0)
-		e = s3_request_header(r, "x-amz-meta-mtime:%lld.%09lld",
-				      (long long)(options->mtime_ns / 1000000000),
-				      (long long)(options->mtime_ns % 1000000000));
-	submit(r, e);
+	struct s3_put_options put = { .mtime_ns = options ? options->mtime_ns : 0 };
+	s3_request_submit(r, e < 0 ? e : s3_request_put_headers(r, &put));
 }
 
 void s3_multipart_put_part(struct s3_client *client, const char *key, const char *upload_id,
@@ -77,9 +56,9 @@ void s3_multipart_put_part(struct s3_client *client, const char *key, const char
 	r->has_body = true;
 	r->body = *body;
 	r->check_md5 = true;
-	r->finish = finish_plain;
+	r->finish = s3_request_finish;
 	int e = s3_request_query(r, "partNumber", text);
-	submit(r, e < 0 ? e : s3_request_query(r, "uploadId", upload_id));
+	s3_request_submit(r, e < 0 ? e : s3_request_query(r, "uploadId", upload_id));
 }
 
 static void finish_complete(struct s3_request *r)
@@ -87,7 +66,7 @@ static void finish_complete(struct s3_request *r)
 	if (r->reply.error == 0)
 		r->reply.error = s3_xml_text(&r->answer, "CompleteMultipartUploadResult", "ETag",
 					     r->reply.etag, sizeof(r->reply.etag));
-	finish_plain(r);
+	s3_request_finish(r);
 }
 
 void s3_multipart_complete(struct s3_client *client, const char *key, const char *upload_id,
@@ -115,7 +94,7 @@ void s3_multipart_complete(struct s3_client *client, const char *key, const char
 		r->conditional = -EEXIST;
 		e = s3_request_header(r, "if-none-match:*");
 	}
-	submit(r, e < 0 ? e : s3_request_query(r, "uploadId", upload_id));
+	s3_request_submit(r, e < 0 ? e : s3_request_query(r, "uploadId", upload_id));
 }
 
 void s3_multipart_abort(struct s3_client *client, const char *key, const char *upload_id,
@@ -127,8 +106,8 @@ void s3_multipart_abort(struct s3_client *client, const char *key, const char *u
 		s3_fail(done, arg, -ENOMEM);
 		return;
 	}
-	r->finish = finish_plain;
-	submit(r, s3_request_query(r, "uploadId", upload_id));
+	r->finish = s3_request_finish;
+	s3_request_submit(r, s3_request_query(r, "uploadId", upload_id));
 }
 
 /* ---- a whole upload: Create, parts, Complete; the event thread's ---- */

@@ -348,6 +348,30 @@ static void test_local(void **state)
 	assert_int_equal(find(f, "over").size_bytes, 0);
 }
 
+/* A directory that was emptied here, until the next mount. */
+static void test_kept(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t kept = put_row(f, f->dir, "kept", META_DIR, "", META_KEPT, 0);
+	uint64_t claimed = put_row(f, f->dir, "claimed", META_DIR, "", META_KEPT, 0);
+
+	begin(f);
+	PAGE(f, "claimed=1");
+	end(f);
+	assert_is(f, "kept", kept, META_DIR);
+	assert_is(f, "claimed", claimed, META_DIR);
+	begin(f);
+	PAGE(f, "kept/");
+	end(f);
+	assert_int_equal(find(f, "kept").flags, META_KEPT);
+	meta_close(f->meta);
+	assert_int_equal(meta_open(f->scratch->places, &f->meta), 0);
+	assert_int_equal(find(f, "kept").flags, 0);
+	begin(f);
+	end(f);
+	assert_kind(f, "kept", META_ABSENT);
+}
+
 static void test_local_directory_is_listed(void **state)
 {
 	struct fixture *f = *state;
@@ -601,6 +625,7 @@ int main(void)
 		TEST(test_our_changes_win),
 		TEST(test_moves_win),
 		TEST(test_local),
+		TEST(test_kept),
 		TEST(test_local_directory_is_listed),
 		TEST(test_listing_a_local_directory),
 		TEST(test_directory_beats_file),
