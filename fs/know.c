@@ -212,21 +212,38 @@ static int list_dir(struct fs *fs, uint64_t dir, unsigned pages, bool *ret_any)
 
 /* ---- what is staged ---- */
 
-static int stage_child(void *arg, const char *name, const struct stat *st)
+/* Of a directory above the sessions the bucket has a part, too. */
+static int note_staged(struct fs *fs, uint64_t dir, const char *name, const char *path,
+		       const struct stat *st)
 {
-	struct question *q = arg;
+	struct layout layout;
 	struct meta_entry e;
-	if (meta_find(q->fs->meta, q->n.dir, name, &e) == 0 && e.kind != META_ABSENT)
+	if (meta_find(fs->meta, dir, name, &e) == 0 && e.kind != META_ABSENT)
 		return 0;
+	layout_parse(path, &layout);
 	e = (struct meta_entry){
-		.parent = q->n.dir,
+		.parent = dir,
 		.kind = S_ISDIR(st->st_mode) ? META_DIR : META_FILE,
-		.flags = META_LOCAL,
-		.seq = places_next_id(q->fs->places),
+		.flags = layout.class == LAYOUT_STAGED ? META_LOCAL : META_KEPT,
+		.seq = places_next_id(fs->places),
 		.checked_ms = meta_now_ms(),
 	};
 	snprintf(e.name, sizeof(e.name), "%s", name);
-	return meta_insert(q->fs->meta, &e);
+	return meta_insert(fs->meta, &e);
+}
+
+struct staged_dir {
+	struct fs *fs;
+	uint64_t id;
+	const char *path;
+};
+
+static int adopt_child(void *arg, const char *name, const struct stat *st)
+{
+	const struct staged_dir *dir = arg;
+	_cleanup_buf_ struct buf path = { 0 };
+	int r = buf_addf(&path, "%s%s%s", dir->path, dir->path[0] ? "/" : "", name);
+	return r < 0 ? r : note_staged(dir->fs, dir->id, name, path.data, st);
 }
 
 /* Entries for what the staging tree has in a directory: after a restart they
@@ -237,8 +254,8 @@ static int adopt_staged(struct fs *fs, uint64_t dir, const char *path)
 	layout_parse(path, &layout);
 	if (!layout.root_len && path[0] && !fs->staged_anywhere)
 		return 0;
-	struct question q = { .fs = fs, .n.dir = dir };
-	int r = staging_each(fs->staging, path[0] ? path : ".", stage_child, &q);
+	struct staged_dir staged = { fs, dir, path };
+	int r = staging_each(fs->staging, path[0] ? path : ".", adopt_child, &staged);
 	return r == -ENOENT ? 0 : r;
 }
 
@@ -395,7 +412,7 @@ static int know_staged(struct question *q, struct meta_entry *ret_entry)
 	struct stat st;
 	int r = staging_stat(q->fs->staging, q->n.path.data, &st);
 	if (r == 0)
-		r = stage_child(q, q->n.name, &st);
+		r = note_staged(q->fs, q->n.dir, q->n.name, q->n.path.data, &st);
 	return r < 0 ? r : meta_find(q->fs->meta, q->n.dir, q->n.name, ret_entry);
 }
 

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import shutil
 import threading
 import time
 
@@ -481,6 +482,24 @@ def test_gateway_gone_and_back(gateway, mounts, bucket):
     gateway.start()
     write(mount.path + "/new", b"x")
     assert bucket.get("new") == b"x"
+
+
+@pytest.mark.parametrize("options", [{}, {"exclusive": True}, {"shared": True}])
+def test_sessions_left_behind_hide_nothing(gateway, mounts, bucket, options):
+    """A session in the state directory does not make its parents local."""
+    bucket.create()
+    repository = "docker/registry/v2/repositories/app"
+    bucket.put(repository + "/_manifests/tags/v1/current/link", b"sha256:" + b"a" * 64)
+    mount = mounts(gateway, **options)
+    session = f"{mount.path}/{repository}/_uploads/1"
+    os.makedirs(session)
+    write(session + "/startedat", b"now")
+    mount.unmount()
+    shutil.rmtree(mount.folder + "/cache")
+    mount.mount()
+    assert read(f"{mount.path}/{repository}/_manifests/tags/v1/current/link")
+    assert read(session + "/startedat") == b"now"
+    assert sorted(os.listdir(f"{mount.path}/{repository}")) == ["_manifests", "_uploads"]
 
 
 def test_wrong_bytes_from_the_gateway_are_not_kept(gateway, mounts, bucket):
