@@ -20,7 +20,7 @@
 static const char schema[] =
 	"CREATE TABLE changes ("
 	" row INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, number INTEGER NOT NULL,"
-	" mtime_ns INTEGER NOT NULL, key TEXT NOT NULL, from_key TEXT, etag TEXT, upload_id TEXT)";
+	" node INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, key TEXT NOT NULL, from_key TEXT, etag TEXT, upload_id TEXT)";
 
 struct journal {
 	pthread_mutex_t lock;
@@ -31,10 +31,10 @@ struct journal {
 #define QUERIES(j)                                                                               \
 	(const struct db_query[]){                                                               \
 		{ &(j)->add, "INSERT INTO changes (kind, number, mtime_ns, key, from_key, etag,"  \
-			     " upload_id) VALUES (?, ?, ?, ?, ?, ?, ?)" },                       \
+			     " upload_id, node) VALUES (?, ?, ?, ?, ?, ?, ?, ?)" },              \
 		{ &(j)->done, "DELETE FROM changes WHERE row = ?" },                             \
 		{ &(j)->each, "SELECT row, kind, number, mtime_ns, key, from_key, etag,"          \
-			      " upload_id FROM changes ORDER BY row" },                          \
+			      " upload_id, node FROM changes ORDER BY row" },                    \
 	}
 #define QUERY_COUNT 3
 
@@ -97,6 +97,7 @@ int journal_add(struct journal *j, struct journal_record *record, bool sync)
 	bind_text(j->add, 5, record->from_key);
 	bind_text(j->add, 6, record->etag);
 	bind_text(j->add, 7, record->upload_id);
+	sqlite3_bind_int64(j->add, 8, record->node);
 	r = db_run(j->add);
 	sqlite3_clear_bindings(j->add);
 	if (r == 0)
@@ -130,6 +131,7 @@ int journal_each(struct journal *j, journal_fn fn, void *arg)
 			.from_key = (const char *)sqlite3_column_text(s, 5),
 			.etag = (const char *)sqlite3_column_text(s, 6),
 			.upload_id = (const char *)sqlite3_column_text(s, 7),
+			.node = sqlite3_column_int64(s, 8),
 		};
 		r = fn(arg, &record);
 		if (r)

@@ -30,6 +30,7 @@ struct journal_record {
 	uint64_t row; /* set by journal_add; ordered */
 	enum journal_kind kind;
 	uint64_t number;	/* spool file; 0 none */
+	uint64_t node;		/* whose change it is; means something in this mount only */
 	int64_t mtime_ns;
 	const char *key;	/* all borrowed; NULL where not used */
 	const char *from_key;

@@ -20,7 +20,7 @@ struct meta {
 	sqlite3 *db;
 	uint64_t saved_mark;
 	sqlite3_stmt *begin, *commit, *rollback, *mark;
-	sqlite3_stmt *get, *find, *up, *children, *scan;
+	sqlite3_stmt *get, *find, *up, *children, *scan, *unfinished;
 	sqlite3_stmt *insert, *update, *detach, *erase, *move;
 	sqlite3_stmt *touch, *touch_file, *newer_below, *changed_below;
 	sqlite3_stmt *refresh_absent, *note_listed;

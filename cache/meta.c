@@ -40,6 +40,14 @@
 		{ &(m)->children, "SELECT " COLUMNS " FROM entries INDEXED BY entries_child" \
 				  " WHERE parent = ?1 AND parent != 0 AND kind != 0"         \
 				  " AND id > ?2 ORDER BY id LIMIT ?3" },                     \
+		{ &(m)->unfinished,                                                          \
+		  "SELECT " COLUMNS " FROM entries WHERE id > ?1 AND id IN ("                \
+		  "SELECT id FROM entries INDEXED BY entries_absent"                         \
+		  " WHERE kind = 0 AND seq = 9223372036854775807"                            \
+		  " UNION SELECT id FROM entries INDEXED BY entries_local"                   \
+		  " WHERE (flags & 1) != 0 AND kind = 2"                                     \
+		  " UNION SELECT id FROM entries INDEXED BY entries_kept"                    \
+		  " WHERE (flags & 8) != 0) ORDER BY id LIMIT ?2" },                         \
 		{ &(m)->insert, "INSERT INTO entries(" COLUMNS ") VALUES"                    \
 				"(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)" },            \
 		{ &(m)->update, "UPDATE entries SET kind = ?3, flags = ?4, size = ?5,"       \
@@ -141,7 +149,7 @@ static int raise_ids(struct meta *meta)
 	return places_raise_ids(meta->places, (uint64_t)sqlite3_column_int64(statement, 0));
 }
 
-static int meta_start(struct meta *meta)
+static int meta_start(struct meta *meta, bool go_on)
 {
 	const struct db_query queries[] = QUERIES(meta);
 	struct meta_row root;
@@ -152,7 +160,7 @@ static int meta_start(struct meta *meta)
 	if (!r)
 		r = db_prepare(meta->db, queries, QUERY_COUNT(queries));
 	if (!r)
-		r = db_exec(meta->db, drop_doomed);
+		r = db_exec(meta->db, go_on ? "DELETE FROM claims" : drop_doomed);
 	if (!r)
 		r = raise_ids(meta);
 	if (!r)
@@ -162,7 +170,7 @@ static int meta_start(struct meta *meta)
 	return r;
 }
 
-static int meta_try(struct places *places, struct meta **ret_meta)
+static int meta_try(struct places *places, bool go_on, struct meta **ret_meta)
 {
 	_cleanup_(cleanup_meta) struct meta *meta = calloc(1, sizeof(*meta));
 	if (!meta)
@@ -171,23 +179,23 @@ static int meta_try(struct places *places, struct meta **ret_meta)
 	pthread_mutex_init(&meta->lock, NULL);
 	int r = cachedb_open_or_renew(places, &meta->db);
 	if (!r)
-		r = meta_start(meta);
+		r = meta_start(meta, go_on);
 	if (r)
 		return r;
 	*ret_meta = steal_pointer(&meta);
 	return 0;
 }
 
-int meta_open(struct places *places, struct meta **ret_meta)
+int meta_open(struct places *places, bool go_on, struct meta **ret_meta)
 {
-	int r = meta_try(places, ret_meta);
+	int r = meta_try(places, go_on, ret_meta);
 
 	if (r != -EUCLEAN)
 		return r;
 	log_warning("cache: cache.db is damaged; set aside as cache.db.damaged, "
 		    "beginning with an empty cache");
 	r = cachedb_set_aside(places);
-	return r ? r : meta_try(places, ret_meta);
+	return r ? r : meta_try(places, false, ret_meta);
 }
 
 struct meta *meta_close(struct meta *meta)
@@ -261,27 +269,44 @@ int meta_path(struct meta *meta, uint64_t id, struct buf *path)
 	return buf_add(path, text + at, sizeof(text) - at);
 }
 
+static int read_entries(sqlite3_stmt *statement, struct meta_entry *ret_entries,
+			unsigned *ret_count)
+{
+	unsigned count = 0;
+	int r;
+
+	while ((r = db_row(statement)) > 0) {
+		struct meta_row row;
+
+		rows_read(statement, &row);
+		ret_entries[count++] = row.entry;
+	}
+	if (!r)
+		*ret_count = count;
+	return r;
+}
+
 int meta_children(struct meta *meta, uint64_t dir, uint64_t after, unsigned limit,
 		  struct meta_entry *ret_entries, unsigned *ret_count)
 {
 	LOCK_SCOPE(&meta->lock);
 	_cleanup_reset_ sqlite3_stmt *children = meta->children;
-	unsigned count = 0;
-	int r;
 
 	sqlite3_bind_int64(children, 1, (int64_t)dir);
 	sqlite3_bind_int64(children, 2, after > INT64_MAX ? INT64_MAX : (int64_t)after);
 	sqlite3_bind_int64(children, 3, limit);
-	while ((r = db_row(children)) > 0) {
-		struct meta_row row;
+	return rows_result(meta, read_entries(children, ret_entries, ret_count));
+}
 
-		rows_read(children, &row);
-		ret_entries[count++] = row.entry;
-	}
-	if (r)
-		return rows_result(meta, r);
-	*ret_count = count;
-	return 0;
+int meta_unfinished(struct meta *meta, uint64_t after, unsigned limit,
+		    struct meta_entry *ret_entries, unsigned *ret_count)
+{
+	LOCK_SCOPE(&meta->lock);
+	_cleanup_reset_ sqlite3_stmt *unfinished = meta->unfinished;
+
+	sqlite3_bind_int64(unfinished, 1, after > INT64_MAX ? INT64_MAX : (int64_t)after);
+	sqlite3_bind_int64(unfinished, 2, limit);
+	return rows_result(meta, read_entries(unfinished, ret_entries, ret_count));
 }
 
 int meta_has_children(struct meta *meta, uint64_t dir, bool *ret_has)

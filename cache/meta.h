@@ -73,11 +73,12 @@ struct meta_entry {
 
 struct meta;
 
-/* Drops what cannot be true any more: detached and absent rows, and rows with
+/* go_on: the mount goes on that another process had begun, so all stays.  Else
+ * drops what cannot be true any more: detached and absent rows, and rows with
  * META_LOCAL, with all below them; directories in which we had made or removed
  * something so are no longer listed.  A damaged database is set aside as
  * cache.db.damaged and begun anew. */
-int meta_open(struct places *places, struct meta **ret_meta);
+int meta_open(struct places *places, bool go_on, struct meta **ret_meta);
 struct meta *meta_close(struct meta *meta);
 
 int meta_get(struct meta *meta, uint64_t id, struct meta_entry *ret_entry); /* -ENOENT */
@@ -108,6 +109,10 @@ int meta_rooted(struct meta *meta, uint64_t dir);
 /* Files and directories below `dir` with id > after, in order of id. */
 int meta_children(struct meta *meta, uint64_t dir, uint64_t after, unsigned limit,
 		  struct meta_entry *ret_entries, unsigned *ret_count);
+/* What this mount has begun in the bucket and not done: ABSENT rows whose seq is
+ * above all others, directories with META_LOCAL or META_KEPT; with id > after. */
+int meta_unfinished(struct meta *meta, uint64_t after, unsigned limit,
+		    struct meta_entry *ret_entries, unsigned *ret_count);
 int meta_has_children(struct meta *meta, uint64_t dir, bool *ret_has);
 
 /* One thing that a listing says of a name in a directory. */

@@ -180,9 +180,14 @@ int staging_rename(struct staging *s, const char *from, const char *to, unsigned
 	return r < 0 ? r : rename_to(s, from, fd, name, flags);
 }
 
-int staging_move_out(struct staging *s, const char *path, int dir_fd, const char *name)
+int staging_link_out(struct staging *s, const char *path, int dir_fd, const char *name)
 {
-	return rename_to(s, path, dir_fd, name, 0);
+	_cleanup_close_ int fd = -1;
+	const char *from;
+	int r = open_parent(s, path, &fd, &from);
+	if (r == 0 && linkat(fd, from, dir_fd, name, 0) < 0)
+		r = -errno;
+	return r;
 }
 
 int staging_sync_dir(struct staging *s, const char *path)

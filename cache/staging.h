@@ -40,6 +40,6 @@ typedef int (*staging_name_fn)(void *arg, const char *name, const struct stat *s
  * returned.  -ENOENT: there is no such directory. */
 int staging_each(struct staging *staging, const char *path, staging_name_fn fn, void *arg);
 
-/* Out of the tree, to `name` in the directory dir_fd (the spool), by rename. */
-int staging_move_out(struct staging *staging, const char *path, int dir_fd,
+/* A second name, `name` in the directory dir_fd (the spool). */
+int staging_link_out(struct staging *staging, const char *path, int dir_fd,
 		     const char *name);

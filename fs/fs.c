@@ -13,6 +13,7 @@
 #include "cache/meta.h"
 #include "cache/spool.h"
 #include "cache/staging.h"
+#include "fs/handover.h"
 #include "fs/inode.h"
 #include "fs/marker.h"
 #include "fs/pending.h"
@@ -47,7 +48,7 @@ static int open_rest(struct fs *fs)
 	if (r == 0)
 		r = spool_open(fs->places, &fs->spool);
 	if (r == 0)
-		r = meta_open(fs->places, &fs->meta);
+		r = meta_open(fs->places, c->takeover, &fs->meta);
 	if (r == 0)
 		r = chunk_store_open(fs->places, c->cache_size_bytes, c->cache_reserve_bytes,
 				     &fs->chunks);
@@ -59,14 +60,17 @@ static int open_rest(struct fs *fs)
 }
 
 int fs_create(const struct fs_config *config, struct places *places, struct s3_client *s3,
-	      struct fs **ret_fs, char *ret_message, size_t room)
+	      struct handover *handover, struct fs **ret_fs, char *ret_message, size_t room)
 {
 	struct fs *fs = calloc(1, sizeof(*fs));
 	int r = -ENOMEM;
+	if (!fs)
+		handover_close(handover);
 	if (fs) {
 		fs->config = *config;
 		fs->places = places;
 		fs->s3 = s3;
+		fs->handover = handover;
 		fs->prefix = strdup(config->prefix ? config->prefix : "");
 		r = fs->prefix ? open_state(fs, ret_message, room) : -ENOMEM;
 	}
@@ -87,7 +91,7 @@ int fs_create(const struct fs_config *config, struct places *places, struct s3_c
 
 int fs_start(struct fs *fs)
 {
-	fs->began_ms = meta_now_ms();
+	fs->began_ms = fs->config.began_ms;
 	int r = pool_create(WAITERS, true, &fs->waiters);
 	if (r == 0)
 		r = pool_create(WORKERS, false, &fs->workers);
@@ -138,6 +142,7 @@ struct fs *fs_free(struct fs *fs)
 	spool_close(fs->spool);
 	staging_close(fs->staging);
 	journal_close(fs->journal);
+	handover_close(fs->handover);
 	free(fs->prefix);
 	free(fs);
 	return NULL;
@@ -149,6 +154,12 @@ int fs_key(const struct fs *fs, const char *path, struct buf *key)
 		return -ENAMETOOLONG;
 	int r = buf_add_str(key, fs->prefix);
 	return r < 0 ? r : buf_add_str(key, path);
+}
+
+void fs_progress(struct fs *fs)
+{
+	if (fs->config.progress)
+		fs->config.progress(fs->config.progress_arg);
 }
 
 void fs_notify_content(struct fs *fs, uint64_t id)

@@ -24,6 +24,7 @@ struct staging;
 struct spool;
 struct journal;
 struct pool;
+struct handover;
 struct inodes;
 struct pending;
 struct markers;
@@ -45,6 +46,11 @@ struct fs_config {
 	uid_t uid;
 	gid_t gid;
 	mode_t umask;
+	bool takeover;	  /* a worker served this mount before: it goes on */
+	int64_t began_ms; /* when the first of them began */
+	/* Called when a part of something long is done; from any thread. */
+	void (*progress)(void *arg);
+	void *progress_arg;
 };
 
 /* How the kernel is told that what it caches is not true any more.  Set by who
@@ -64,6 +70,7 @@ struct fs {
 	struct staging *staging;
 	struct spool *spool;
 	struct journal *journal;
+	struct handover *handover; /* owned */
 	struct pool *waiters; /* threads that may wait for the gateway */
 	struct pool *workers; /* threads that only compute and use the disk */
 	struct inodes *inodes;	 /* nodes with something open or under way */
@@ -78,11 +85,11 @@ struct fs {
 
 /*
  * Opens cache and state, reads the journal.  places and s3 are borrowed until
- * fs_free.  On failure a negative errno and one line for the operator (what,
+ * fs_free; handover is fs's, also on failure.  On failure a negative errno and one line for the operator (what,
  * and the cure) in ret_message.
  */
 int fs_create(const struct fs_config *config, struct places *places, struct s3_client *s3,
-	      struct fs **ret_fs, char *ret_message, size_t room);
+	      struct handover *handover, struct fs **ret_fs, char *ret_message, size_t room);
 
 /* Starts the threads, then what the journal left to do.  After the fork, once
  * s3_client_start was called. */
@@ -97,6 +104,7 @@ int fs_start(struct fs *fs);
 int fs_stop(struct fs *fs);
 struct fs *fs_free(struct fs *fs);
 
+void fs_progress(struct fs *fs);
 void fs_notify_content(struct fs *fs, uint64_t id);
 void fs_notify_entry(struct fs *fs, uint64_t parent, const char *name);
 

@@ -6,13 +6,17 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "cache/chunk.h"
+#include "cache/places.h"
+#include "cache/spool.h"
+#include "fs/attempt.h"
+#include "fs/handover.h"
 
 struct inodes {
 	pthread_mutex_t lock;
 	struct inode *by_id;	    /* guarded by lock */
 	struct handle *by_number;   /* guarded by lock */
-	uint64_t last_handle;	    /* guarded by lock */
 };
 
 struct local *local_new(int fd, uint64_t number)
@@ -38,6 +42,8 @@ struct local *local_put(struct local *local)
 	if (local && --local->refs == 0) {
 		if (local->fd >= 0)
 			close(local->fd);
+		if (local->doomed_in)
+			spool_remove(local->doomed_in, local->number);
 		free(local);
 	}
 	return NULL;
@@ -159,9 +165,33 @@ struct inode *inode_put(struct inode *inode)
 	if (last)
 		HASH_DEL(inodes->by_id, inode);
 	pthread_mutex_unlock(&inodes->lock);
-	if (last)
+	if (last) {
+		handover_drop_file(inode->fs->handover, &inode->cell);
 		inode_free(inode);
+	}
 	return NULL;
+}
+
+void inode_save_locked(struct inode *inode)
+{
+	bool dirty = inode_dirty_locked(inode);
+	if (!inode->local && !dirty && !inode->error) {
+		handover_drop_file(inode->fs->handover, &inode->cell);
+		return;
+	}
+	struct handover_file file = {
+		.node = inode->id,
+		.number = inode->local ? inode->local->number : 0,
+		.journal_row = inode->journal_row,
+		.mtime_ns = inode->mtime_ns,
+		.error = inode->error,
+		.flags = (dirty ? HANDOVER_DIRTY : 0) | (inode->wrote ? HANDOVER_WROTE : 0) |
+			 (inode->copy_pending ? HANDOVER_COPY : 0) |
+			 (inode->mtime_pending ? HANDOVER_MTIME : 0) |
+			 (inode->withdrawn ? HANDOVER_WITHDRAWN : 0),
+	};
+	if (handover_save_file(inode->fs->handover, &inode->cell, &file) < 0)
+		log_debug("too many open files to hand over");
 }
 
 int inodes_all(struct fs *fs, struct inode ***ret_inodes, size_t *ret_count)
@@ -180,16 +210,18 @@ int inodes_all(struct fs *fs, struct inode ***ret_inodes, size_t *ret_count)
 	return 0;
 }
 
-int handle_open(struct fs *fs, struct inode *inode, bool may_write, uint64_t *ret_number)
+int handle_restore(struct fs *fs, struct inode *inode, uint64_t number, bool may_write,
+		   uint32_t cell)
 {
 	struct handle *h = calloc(1, sizeof(*h));
 	if (!h)
 		return -ENOMEM;
 	h->inode = inode_ref(inode);
 	h->may_write = may_write;
+	h->number = number;
+	h->cell = cell;
 
 	pthread_mutex_lock(&fs->inodes->lock);
-	h->number = ++fs->inodes->last_handle;
 	HASH_ADD(hh, fs->inodes->by_number, number, sizeof(h->number), h);
 	bool added = h->hh.tbl;
 	pthread_mutex_unlock(&fs->inodes->lock);
@@ -204,8 +236,25 @@ int handle_open(struct fs *fs, struct inode *inode, bool may_write, uint64_t *re
 	else
 		inode->readers++;
 	pthread_mutex_unlock(&inode->lock);
-	*ret_number = h->number;
 	return 0;
+}
+
+int handle_open(struct fs *fs, struct inode *inode, bool may_write, uint64_t *ret_number)
+{
+	struct handover_handle record = { .node = inode->id, .may_write = may_write };
+	uint32_t cell = 0;
+	record.number = places_next_id(fs->places);
+	if (!record.number)
+		return -EIO;
+	attempt_note_handle(record.number);
+	int r = handover_save_handle(fs->handover, &cell, &record);
+	if (r == 0)
+		r = handle_restore(fs, inode, record.number, may_write, cell);
+	if (r < 0)
+		handover_drop_handle(fs->handover, &cell);
+	else
+		*ret_number = record.number;
+	return r;
 }
 
 struct handle *handle_get(struct fs *fs, uint64_t number)
@@ -224,6 +273,7 @@ void handle_close(struct fs *fs, uint64_t number)
 	pthread_mutex_lock(&fs->inodes->lock);
 	HASH_DEL(fs->inodes->by_number, h);
 	pthread_mutex_unlock(&fs->inodes->lock);
+	handover_drop_handle(fs->handover, &h->cell);
 
 	struct inode *inode = h->inode;
 	pthread_mutex_lock(&inode->lock);
@@ -233,6 +283,7 @@ void handle_close(struct fs *fs, uint64_t number)
 		inode->readers--;
 	if (!inode->writers)
 		inode->error = 0;
+	inode_save_locked(inode);
 	pthread_mutex_unlock(&inode->lock);
 	inode_put(inode);
 	free(h);

@@ -45,6 +45,7 @@ struct reading;
  * writer has moved on to a copy. */
 struct local {
 	atomic_uint refs;
+	struct spool *doomed_in; /* its file goes with the last reference; NULL: it stays */
 	int fd;
 	uint64_t number; /* in the spool; 0: staged */
 	atomic_bool busy; /* being uploaded */
@@ -82,6 +83,7 @@ struct inode {
 	struct publish *publish;   /* under way; NULL none */
 	struct chunk_file *chunks; /* opened by the first read */
 	struct reading *reading;   /* parked reads and fetches; NULL none */
+	uint32_t cell;		   /* in fs->handover */
 };
 
 struct handle {
@@ -90,6 +92,7 @@ struct handle {
 	bool may_write;
 	_Atomic uint64_t next_offset;  /* where a sequential read goes on */
 	_Atomic uint64_t window_bytes; /* how far to read ahead */
+	uint32_t cell; /* in fs->handover */
 	UT_hash_handle hh;
 };
 
@@ -115,7 +118,14 @@ static inline bool inode_dirty_locked(const struct inode *inode)
  * caller's; for the end of a mount. */
 int inodes_all(struct fs *fs, struct inode ***ret_inodes, size_t *ret_count);
 
+/* Notes for a next worker what only this struct knows.  After every change of
+ * it; caller holds inode.lock. */
+void inode_save_locked(struct inode *inode);
+
 int handle_open(struct fs *fs, struct inode *inode, bool may_write, uint64_t *ret_number);
+/* One that the kernel has from an earlier worker. */
+int handle_restore(struct fs *fs, struct inode *inode, uint64_t number, bool may_write,
+		   uint32_t cell);
 /* Borrowed: valid until the handle is closed, which FUSE does last. */
 struct handle *handle_get(struct fs *fs, uint64_t number);
 void handle_close(struct fs *fs, uint64_t number);

@@ -3,17 +3,27 @@
 #include "fs/op.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "base/log.h"
+#include "fs/attempt.h"
+#include "fs/channel.h"
 
 #define STAT_BLOCK 4096
 #define STATFS_BLOCKS (1ull << 38) /* 1 PiB: a bucket has no end of its own */
 
+/* RUNNING -> WAITING -> RUNNING ...; WAITING -> GIVEN_UP, which was answered. */
+enum { RUNNING, WAITING, GIVEN_UP };
+
 static void op_told(struct waiter *waiter, int error);
+static void wait_begins(struct waiting *waiting);
+static int wait_ends(struct waiting *waiting);
+static void give_up(fuse_req_t request, void *data);
 
 void op_stat(const struct fs *fs, const struct attr *attr, struct stat *st)
 {
@@ -45,7 +55,9 @@ struct op *op_new(fuse_req_t request, const char *kind, op_fn run, enum op_reply
 		fuse_reply_err(request, ENOMEM);
 		return NULL;
 	}
-	op->fs = fuse_req_userdata(request);
+	op->fs = ((struct mounted *)fuse_req_userdata(request))->fs;
+	op->slot = channel_current();
+	op->waiting = (struct waiting){ wait_begins, wait_ends };
 	op->request = request;
 	op->kind = kind;
 	op->run = run;
@@ -105,6 +117,12 @@ static void reply_statfs(struct op *op)
 /* The one place that replies, and that negates the errno.  The last touch. */
 static void op_answer(struct op *op, int error)
 {
+	if (op->phase == GIVEN_UP) { /* and the request is gone */
+		op_free(op);
+		return;
+	}
+	if (op->reply != REPLY_NONE) /* returns when give_up is not running any more */
+		fuse_req_interrupt_func(op->request, NULL, NULL);
 	if (error < 0 && op->reply != REPLY_NONE)
 		log_debug("%s %llu %s: %s", op->kind, (unsigned long long)op->node,
 			  op->name ? op->name : "", strerror(-error));
@@ -129,6 +147,60 @@ static void op_answer(struct op *op, int error)
 
 static void run_waiting(void *arg);
 
+/* ---- waiting, and giving up ---- */
+
+struct waiter *op_park(struct op *op)
+{
+	int running = RUNNING;
+	atomic_compare_exchange_strong(&op->phase, &running, WAITING);
+	return &op->waiter;
+}
+
+/* Goes on; false: it was given up meanwhile, and answered. */
+static bool unpark(struct op *op)
+{
+	int waiting = WAITING;
+	return atomic_compare_exchange_strong(&op->phase, &waiting, RUNNING) ||
+	       waiting == RUNNING;
+}
+
+static void set_executing(struct op *op, bool executing)
+{
+	if (op->slot)
+		op->slot->executing = executing;
+}
+
+static void wait_begins(struct waiting *waiting)
+{
+	struct op *op = (struct op *)((char *)waiting - offsetof(struct op, waiting));
+	if (op->phase == GIVEN_UP)
+		return;
+	set_executing(op, false);
+	op_park(op);
+}
+
+static int wait_ends(struct waiting *waiting)
+{
+	struct op *op = (struct op *)((char *)waiting - offsetof(struct op, waiting));
+	if (unpark(op)) {
+		set_executing(op, true);
+		return 0;
+	}
+	attempt_current = NULL; /* its slot is another request's by now */
+	return -EINTR;
+}
+
+/* libfuse calls this with the request's own lock held. */
+static void give_up(fuse_req_t request, void *data)
+{
+	struct op *op = data;
+	int waiting = WAITING;
+	if (atomic_compare_exchange_strong(&op->phase, &waiting, GIVEN_UP))
+		fuse_reply_err(request, EINTR);
+}
+
+/* ---- running ---- */
+
 /* What the handler's arguments point to dies with the handler. */
 static bool keep_data(struct op *op)
 {
@@ -142,11 +214,28 @@ static bool keep_data(struct op *op)
 	return true;
 }
 
+/* -EINPROGRESS: op may be gone already, and its slot another request's; that
+ * one's next death may go uncounted then, which does no harm. */
+static int run(struct op *op)
+{
+	struct slot *slot = op->slot;
+	waiting_current = &op->waiting;
+	attempt_current = slot ? &slot->attempt : NULL;
+	set_executing(op, true);
+	int result = op->run(op);
+	waiting_current = NULL;
+	attempt_current = NULL;
+	if (slot && (result == -EINPROGRESS || result == -EAGAIN))
+		slot->executing = false;
+	return result;
+}
+
 static void finish(struct op *op, int result)
 {
 	if (result == -EINPROGRESS)
 		return; /* parked: perhaps answered already */
 	if (result != -EAGAIN) {
+		unpark(op);
 		op_answer(op, result);
 		return;
 	}
@@ -157,22 +246,24 @@ static void finish(struct op *op, int result)
 static void run_waiting(void *arg)
 {
 	struct op *op = arg;
-	int result = op->run(op);
-	if (result != -EINPROGRESS)
-		op_answer(op, result == -EAGAIN ? -EIO : result);
+	int result = run(op);
+	if (result == -EINPROGRESS)
+		return;
+	unpark(op);
+	op_answer(op, result == -EAGAIN ? -EIO : result);
 }
 
 static void run_told(void *arg)
 {
 	struct op *op = arg;
-	finish(op, op->run(op));
+	finish(op, run(op));
 }
 
 /* Parked, and now told. */
 static void op_told(struct waiter *waiter, int error)
 {
 	struct op *op = (struct op *)waiter;
-	if (error < 0 || !op->run_again) {
+	if (!unpark(op) || error < 0 || !op->run_again) {
 		op_answer(op, error);
 		return;
 	}
@@ -182,6 +273,9 @@ static void op_told(struct waiter *waiter, int error)
 
 void op_execute(struct op *op)
 {
-	if (op)
-		finish(op, op->run(op));
+	if (!op)
+		return;
+	if (op->reply != REPLY_NONE)
+		fuse_req_interrupt_func(op->request, give_up, op);
+	finish(op, run(op));
 }

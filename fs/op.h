@@ -9,22 +9,34 @@
  * waits for something under way is parked, and goes on (or is answered) when
  * told.  op_answer is the one function that replies.
  *
+ * Who gives up (Ctrl-C) while his request waits gets EINTR at once; what it
+ * waits for goes on, and finds nobody to tell.
+ *
  * Threads: an op belongs to one thread at a time.  After op_answer it is gone.
  */
 #pragma once
 
 #include <fuse_lowlevel.h>
 
+#include "base/waiting.h"
 #include "fs/fs.h"
 #include "fs/pool.h"
 #include "fs/tree.h"
 
 struct op;
+struct channel;
+struct slot;
+
+/* libfuse's userdata. */
+struct mounted {
+	struct fs *fs;
+	struct channel *channel;
+};
 
 /*
  * Runs a request: 0 or a negative errno is its result.  -EAGAIN: has had no
- * effect, to be run again where waiting is allowed.  -EINPROGRESS: op->waiter
- * was handed over, and is told.
+ * effect, to be run again where waiting is allowed.  -EINPROGRESS: op_park(op)
+ * was handed over, as the last thing, and is told.
  */
 typedef int (*op_fn)(struct op *op);
 
@@ -39,6 +51,9 @@ struct op {
 	op_fn run;
 	enum op_reply reply;
 	bool run_again; /* when told without an error; else that is the answer */
+	_Atomic int phase; /* op.c's */
+	struct waiting waiting;
+	struct slot *slot; /* the request's; not after it was given up */
 
 	/* arguments */
 	uint64_t node, fh, new_dir;
@@ -59,6 +74,8 @@ struct op {
 
 struct op *op_new(fuse_req_t request, const char *kind, op_fn run, enum op_reply reply,
 		  uint64_t node, const char *name);
+/* The waiter to hand over: from now on the request may be given up. */
+struct waiter *op_park(struct op *op);
 /* NULL (op_new failed and has answered) is fine. */
 void op_execute(struct op *op);
 

@@ -74,7 +74,7 @@ static int run_mkdir(struct op *op)
 	int r = tree_mkdir(op->fs, op->node, op->name, &op->attr);
 	if (r < 0 || op->fs->config.dirmarkers != DIRMARKERS_ALWAYS)
 		return r;
-	marker_write(op->fs, op->attr.id, &op->waiter);
+	marker_write(op->fs, op->attr.id, op_park(op));
 	return -EINPROGRESS;
 }
 
@@ -182,7 +182,7 @@ static int run_setattr(struct op *op)
 	if (!inode)
 		return 0;
 	op->run_again = true;
-	publish_want(inode, &op->waiter);
+	publish_want(inode, op_park(op));
 	return -EINPROGRESS;
 }
 
@@ -321,7 +321,7 @@ static int run_read(struct op *op)
 	if (!op->buf && !(op->buf = malloc(op->size ? op->size : 1)))
 		return -ENOMEM;
 	op->run_again = true;
-	ssize_t n = reader_read(h->inode, h, op->buf, op->size, op->offset, &op->waiter);
+	ssize_t n = reader_read(h->inode, h, op->buf, op->size, op->offset, op_park(op));
 	if (n < 0)
 		return n;
 	op->length = n;
@@ -371,7 +371,7 @@ static int run_flush(struct op *op)
 	struct handle *h = handle_get(op->fs, op->fh);
 	if (!h || !h->may_write || publish_can_wait(h->inode))
 		return 0;
-	publish_want(h->inode, &op->waiter);
+	publish_want(h->inode, op_park(op));
 	return -EINPROGRESS;
 }
 
@@ -416,7 +416,7 @@ static int run_fsync(struct op *op)
 		return -EAGAIN; /* the disk may take its time */
 	if (staged)
 		return writer_sync_staged(h->inode);
-	publish_want(h->inode, &op->waiter);
+	publish_want(h->inode, op_park(op));
 	return -EINPROGRESS;
 }
 
@@ -517,11 +517,11 @@ static int run_fsyncdir(struct op *op)
 {
 	if (op->run_again) {
 		op->run_again = false;
-		marker_write(op->fs, op->node, &op->waiter);
+		marker_write(op->fs, op->node, op_park(op));
 		return -EINPROGRESS;
 	}
 	op->run_again = true;
-	publish_wait_dir(op->fs, op->node, &op->waiter);
+	publish_wait_dir(op->fs, op->node, op_park(op));
 	return -EINPROGRESS;
 }
 

@@ -214,6 +214,14 @@ int pending_write_begin(struct fs *fs, const char *key, uint64_t dir, struct wai
 	return 0;
 }
 
+bool pending_is_writing(struct fs *fs, const char *key)
+{
+	struct change *c;
+	LOCK_SCOPE(&fs->pending->lock);
+	HASH_FIND_STR(fs->pending->changes, key, c);
+	return c && c->writing;
+}
+
 void pending_write_end(struct fs *fs, const char *key, int error)
 {
 	change_ended(fs, key, error);

@@ -35,6 +35,8 @@ struct pending *pending_free(struct pending *pending);
  * again.  The source of a rename is claimed, too, until its copy is made.
  */
 int pending_write_begin(struct fs *fs, const char *key, uint64_t dir, struct waiter *waiter);
+/* Is a write of the key under way, or its source claimed? */
+bool pending_is_writing(struct fs *fs, const char *key);
 void pending_write_end(struct fs *fs, const char *key, int error);
 
 /*

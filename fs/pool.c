@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/waiting.h"
 
 struct job {
 	pool_fn fn;
@@ -148,11 +149,12 @@ int wait_here(void (*start)(void *arg, struct waiter *waiter), void *arg)
 	pthread_mutex_init(&w.lock, NULL);
 	pthread_cond_init(&w.cond, NULL);
 	start(arg, &w.waiter);
+	waiting_begin();
 	pthread_mutex_lock(&w.lock);
 	while (!w.done)
 		pthread_cond_wait(&w.cond, &w.lock);
 	pthread_mutex_unlock(&w.lock);
 	pthread_mutex_destroy(&w.lock);
 	pthread_cond_destroy(&w.cond);
-	return w.error;
+	return waiting_end() < 0 ? -EINTR : w.error;
 }

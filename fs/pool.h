@@ -38,5 +38,6 @@ struct waiter {
 /* Tells everybody on a list. */
 void waiters_done(struct waiter *list, int error);
 
-/* The blocking face of a waiter; not on threads that may not wait. */
+/* The blocking face of a waiter; not on threads that may not wait.  -EINTR: who
+ * asked gave up; what was waited for has ended all the same. */
 int wait_here(void (*start)(void *arg, struct waiter *waiter), void *arg);

@@ -11,6 +11,7 @@
 #include "cache/journal.h"
 #include "cache/spool.h"
 #include "fs/digest.h"
+#include "fs/handover.h"
 #include "fs/inode.h"
 #include "fs/pending.h"
 #include "fs/reader.h"
@@ -275,6 +276,41 @@ static void note_published(struct publish *p)
 		meta_rooted(fs->meta, entry.parent);
 }
 
+/* Its bytes are about to go from the spool: a next worker need not have them. */
+static void hand_over_nothing(struct publish *p)
+{
+	LOCK_SCOPE(&p->inode->lock);
+	if (p->inode->local == p->local)
+		handover_drop_file(p->fs->handover, &p->inode->cell);
+}
+
+int publish_note_locked(struct inode *inode, struct journal_record *record)
+{
+	uint64_t old = inode->journal_row;
+	record->node = inode->id;
+	int r = journal_add(inode->fs->journal, record, false);
+	if (r < 0)
+		return r;
+	inode->journal_row = record->row;
+	if (old)
+		journal_done(inode->fs->journal, old);
+	return 0;
+}
+
+int publish_note_owed_locked(struct inode *inode, const char *path)
+{
+	bool copy = inode->etag[0] && inode->object_key;
+	struct journal_record record = {
+		.kind = copy ? JOURNAL_COPY : JOURNAL_UPLOAD,
+		.number = copy || !inode->local ? 0 : inode->local->number,
+		.mtime_ns = inode->mtime_ns,
+		.key = path,
+		.from_key = copy ? inode->object_key : NULL,
+		.etag = copy ? inode->etag : NULL,
+	};
+	return publish_note_locked(inode, &record);
+}
+
 static void journal_settled_locked(struct inode *inode)
 {
 	if (inode->journal_row)
@@ -309,6 +345,7 @@ static bool succeeded_locked(struct publish *p)
 	if (!same_path && inode->path && !inode->local) {
 		inode->copy_pending = newer = true;
 		inode->changed = inode->published + 1;
+		publish_note_owed_locked(inode, inode->path); /* from where it is now */
 	}
 	if (!newer)
 		journal_settled_locked(inode);
@@ -354,8 +391,10 @@ static void step_finish(struct publish *p)
 	bool more = false, withdraw = false;
 
 	if (!p->error) {
-		settle_local(p, true);
 		note_published(p);
+		hand_over_nothing(p);
+		settle_local(p, true);
+		fs_progress(fs);
 	}
 	pthread_mutex_lock(&inode->lock);
 	if (p->local)
@@ -365,6 +404,7 @@ static void step_finish(struct publish *p)
 		more = succeeded_locked(p);
 	else
 		withdraw = failed_locked(p);
+	inode_save_locked(inode);
 	bool unlinked = !inode->path;
 	/* U3: written anew under another name, what it left goes. */
 	bool left = !unlinked && !p->error && strcmp(inode->path, p->path) && !inode->copy_pending;
@@ -388,7 +428,7 @@ static void step_finish(struct publish *p)
 		pending_delete(fs, p->from_key, p->from_dir);
 		pending_write_end(fs, p->from_key, 0);
 	}
-	if (left || (unlinked && (!p->error || (p->etag[0] && !p->moves))))
+	if (left || (unlinked && !(p->error && p->moves))) /* a lost answer may be a success */
 		delete_left(p);
 	if (p->has_turn && !keeps_claim)
 		pending_write_end(fs, p->key, p->error);
@@ -401,6 +441,42 @@ static void step_finish(struct publish *p)
 	if (p->error && !withdraw)
 		fs_notify_content(fs, inode->id);
 	publish_free(p);
+}
+
+/* It was unlinked before its turn came: nothing is sent. */
+static void step_skip(struct publish *p)
+{
+	struct inode *inode = p->inode;
+	struct fs *fs = p->fs;
+
+	pthread_mutex_lock(&inode->lock);
+	if (p->local) {
+		p->local->busy = false;
+		p->local->doomed_in = p->local->number ? fs->spool : NULL;
+	}
+	inode->published = inode->changed;
+	inode->copy_pending = inode->mtime_pending = false;
+	journal_settled_locked(inode);
+	inode_save_locked(inode);
+	struct waiter *now = p->now, *next = p->next;
+	inode->publish = NULL;
+	pthread_mutex_unlock(&inode->lock);
+
+	if (p->moves) {
+		pending_delete(fs, p->from_key, p->from_dir);
+		pending_write_end(fs, p->from_key, 0);
+	}
+	pending_write_end(fs, p->key, 0);
+	reader_wake(inode);
+	waiters_done(next, 0);
+	waiters_done(now, 0);
+	publish_free(p);
+}
+
+static bool is_unlinked(struct inode *inode)
+{
+	LOCK_SCOPE(&inode->lock);
+	return !inode->path;
 }
 
 /* ---- */
@@ -423,7 +499,10 @@ static bool before_turn(struct publish *p)
 	}
 	p->has_turn = true;
 	p->step = SAME;
-	return false;
+	if (!is_unlinked(p->inode))
+		return false;
+	step_skip(p);
+	return true;
 }
 
 static void publish_run(void *arg)

@@ -30,6 +30,7 @@
 
 struct fs;
 struct inode;
+struct journal_record;
 struct waiter;
 
 /* U1.  waiter may be NULL: only starts.  Told at once if nothing is to do. */
@@ -38,6 +39,13 @@ void publish_want(struct inode *inode, struct waiter *waiter);
 /* An fsync of a directory: publishes that renames and last closes began in it,
  * and changes under way.  dir 0: all there are, also what is only open. */
 void publish_wait_dir(struct fs *fs, uint64_t dir, struct waiter *waiter);
+
+/* What an inode owes the bucket, as a row of the journal, which takes the place
+ * of the one there was.  Caller holds inode.lock. */
+int publish_note_locked(struct inode *inode, struct journal_record *record);
+/* The same, made up from the inode: its local content, or the copy of its
+ * object, under `path`. */
+int publish_note_owed_locked(struct inode *inode, const char *path);
 
 /* May a FLUSH leave this for later?  A shell's first FLUSH comes before it has
  * written anything. */

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* recover - see recover.h */
+/*
+ * recover - see recover.h.
+ *
+ * A row of the journal is written before its change of a name takes effect.  In
+ * a takeover the names tell whether it had (then it counts) or not (then it is
+ * dropped, and the request is run again); in a fresh mount it counts.
+ */
 #include "fs/recover.h"
 
 #include <errno.h>
@@ -9,13 +15,19 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "cache/journal.h"
+#include "cache/meta.h"
 #include "cache/spool.h"
 #include "cache/staging.h"
+#include "fs/handover.h"
 #include "fs/inode.h"
+#include "fs/marker.h"
 #include "fs/pending.h"
 #include "fs/publish.h"
 #include "fs/s3/object.h"
 #include "fs/tree.h"
+#include "fs/writer.h"
+
+#define ENTRIES_AT_ONCE 256
 
 /* A row, with strings of our own. */
 struct todo {
@@ -63,47 +75,82 @@ static int collect(void *arg, const struct journal_record *record)
 	return 0;
 }
 
-static int resume_upload(struct fs *fs, const struct journal_record *record)
+static struct meta_entry *entry_of(struct fs *fs, const struct journal_record *record,
+				   struct meta_entry *ret_entry)
+{
+	if (fs->config.takeover)
+		return meta_get(fs->meta, record->node, ret_entry) == 0 ? ret_entry : NULL;
+	return tree_make_path(fs, record->key, ret_entry) == 0 ? ret_entry : NULL;
+}
+
+/* Does the node have the name that the row was to give it? */
+static bool took_effect(struct fs *fs, const struct journal_record *record)
+{
+	_cleanup_buf_ struct buf path = { 0 };
+	return !fs->config.takeover || (meta_path(fs->meta, record->node, &path) == 0 &&
+					!strcmp(path.data, record->key));
+}
+
+/* ---- uploads ---- */
+
+/* The name in the staging tree that the file had. */
+static void drop_staged_name(struct fs *fs, const char *path, const struct stat *file)
+{
+	struct stat st;
+	if (path && staging_stat(fs->staging, path, &st) == 0 && st.st_ino == file->st_ino)
+		staging_unlink(fs->staging, path);
+}
+
+static void restore_upload_locked(struct inode *inode, struct local *local,
+				  const struct journal_record *record, const struct stat *st)
+{
+	if (inode->journal_row && inode->journal_row != record->row)
+		journal_done(inode->fs->journal, inode->journal_row);
+	if (inode->local && inode->local->number != record->number)
+		spool_remove(inode->fs->spool, inode->local->number);
+	local_put(inode->local);
+	inode->local = local;
+	inode->staged = false;
+	inode->wrote = true;
+	inode->size_bytes = st->st_size;
+	inode->mtime_ns = record->mtime_ns;
+	inode->journal_row = record->row;
+	inode->changed++;
+}
+
+static int restore_upload(struct fs *fs, const struct journal_record *record)
 {
 	_cleanup_close_ int fd = -1;
+	_cleanup_inode_ struct inode *inode = NULL;
 	struct meta_entry e;
-	struct inode *inode;
 	struct stat st;
 	int r = spool_open_file(fs->spool, record->number, &fd);
 	if (r == -ENOENT) /* the rename had not happened yet, or all was done */
 		return journal_done(fs->journal, record->row);
 	if (r == 0 && fstat(fd, &st) < 0)
 		r = -errno;
-	if (r == 0)
-		r = tree_make_path(fs, record->key, &e);
+	if (r == 0 && !entry_of(fs, record, &e))
+		r = -EIO;
 	if (r == 0)
 		r = inode_hold(fs, &e, record->key, &inode);
 	if (r < 0)
 		return r;
 	struct local *local = local_new(fd, record->number);
-	if (!local) {
-		inode_put(inode);
+	if (!local)
 		return -ENOMEM;
-	}
 	steal_fd(&fd);
+	drop_staged_name(fs, record->from_key, &st);
 	pthread_mutex_lock(&inode->lock);
-	local_put(inode->local);
-	inode->local = local;
-	inode->staged = false;
-	inode->wrote = true;
-	inode->size_bytes = st.st_size;
-	inode->mtime_ns = record->mtime_ns;
-	inode->journal_row = record->row;
-	inode->changed++;
+	restore_upload_locked(inode, local, record, &st);
 	pthread_mutex_unlock(&inode->lock);
-	pending_add(fs, record->key, inode);
 	log_info("%s: its upload is taken up again", record->key);
-	publish_want(inode, NULL);
-	inode_put(inode);
-	return 0;
+	return pending_add(fs, record->key, inode);
 }
 
-static int resume_copy(struct fs *fs, const struct journal_record *record)
+/* ---- copies ---- */
+
+/* In a fresh mount: before anybody sees the tree. */
+static int make_copy(struct fs *fs, const struct journal_record *record)
 {
 	struct s3_waiter asked = S3_WAITER_INIT, copied = S3_WAITER_INIT;
 	_cleanup_buf_ struct buf key = { 0 };
@@ -127,12 +174,209 @@ static int resume_copy(struct fs *fs, const struct journal_record *record)
 	return journal_done(fs->journal, record->row);
 }
 
+/* The directory of a key, as far as it is known; 0: not. */
+static uint64_t dir_of_key(struct fs *fs, const char *key)
+{
+	struct meta_entry dir;
+	const char *path = key + strlen(fs->prefix), *slash = strrchr(path, '/');
+	_cleanup_free_ char *parent = strndup(path, slash ? slash - path : 0);
+	return parent && tree_find_known(fs, parent, &dir) == 0 ? dir.id : 0;
+}
+
+static int restore_copy(struct fs *fs, const struct journal_record *record)
+{
+	_cleanup_inode_ struct inode *inode = NULL;
+	struct meta_entry e;
+	uint64_t dir = dir_of_key(fs, record->from_key);
+	int r = entry_of(fs, record, &e) ? inode_hold(fs, &e, record->key, &inode) : -EIO;
+	if (r == 0)
+		r = pending_write_begin(fs, record->from_key, dir, NULL);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&inode->lock);
+	free(inode->object_key);
+	inode->object_key = strdup(record->from_key);
+	inode->object_dir = dir;
+	inode->copy_pending = true;
+	inode->journal_row = record->row;
+	inode->changed++;
+	pthread_mutex_unlock(&inode->lock);
+	return pending_add(fs, record->key, inode);
+}
+
+/* ---- what only this mount knows: a takeover ---- */
+
+static int drop_row(struct fs *fs, const struct journal_record *record)
+{
+	struct meta_entry e;
+	/* Marked for a rename that is run again. */
+	if (record->kind == JOURNAL_COPY && meta_get(fs->meta, record->node, &e) == 0 && e.etag[0] &&
+	    (e.flags & META_LOCAL)) {
+		e.flags &= ~META_LOCAL;
+		meta_update(fs->meta, &e);
+	}
+	return journal_done(fs->journal, record->row);
+}
+
+/* Local content that no row of the journal speaks of. */
+static int restore_local_locked(struct inode *inode, const struct handover_file *file)
+{
+	struct stat st;
+	int fd, r = spool_open_file(inode->fs->spool, file->number, &fd);
+	if (r < 0)
+		return r;
+	inode->local = local_new(fd, file->number);
+	if (!inode->local || fstat(fd, &st) < 0) {
+		close(fd);
+		return -ENOMEM;
+	}
+	inode->size_bytes = st.st_size;
+	if (!inode->path)
+		inode->local->doomed_in = inode->fs->spool;
+	return 0;
+}
+
+static int restore_file_locked(struct inode *inode, uint32_t cell, const struct handover_file *file)
+{
+	int r = 0;
+	inode->cell = cell;
+	inode->error = file->error;
+	inode->wrote = file->flags & HANDOVER_WROTE;
+	inode->withdrawn = file->flags & HANDOVER_WITHDRAWN;
+	inode->mtime_ns = file->mtime_ns;
+	if (inode->staged || inode->journal_row)
+		return 0;
+	if (file->number)
+		r = restore_local_locked(inode, file);
+	if (r == 0 && (file->flags & HANDOVER_DIRTY)) {
+		inode->changed++;
+		inode->mtime_pending = file->flags & HANDOVER_MTIME;
+		inode->copy_pending = inode->mtime_pending;
+	}
+	if (r < 0 && !inode->error)
+		inode->error = r;
+	return r;
+}
+
+static int restore_file(void *arg, uint32_t cell, const struct handover_file *file)
+{
+	_cleanup_buf_ struct buf path = { 0 };
+	_cleanup_inode_ struct inode *inode = NULL;
+	struct fs *fs = arg;
+	struct meta_entry e;
+	int r = meta_get(fs->meta, file->node, &e);
+	bool named = r == 0 && meta_path(fs->meta, file->node, &path) == 0;
+	if (r == 0)
+		r = inode_hold(fs, &e, named ? path.data : NULL, &inode);
+	if (r < 0) {
+		handover_drop_file(fs->handover, &cell);
+		return 0;
+	}
+	pthread_mutex_lock(&inode->lock);
+	r = restore_file_locked(inode, cell, file);
+	bool dirty = inode_dirty_locked(inode);
+	pthread_mutex_unlock(&inode->lock);
+	if (r < 0)
+		log_error("node %llu: its content that was not published yet is not there: %s",
+			  (unsigned long long)file->node, strerror(-r));
+	/* What has neither a name nor a handle goes with the last reference. */
+	return dirty && named ? pending_add(fs, path.data, inode) : 0;
+}
+
+static int restore_handle(void *arg, uint32_t cell, const struct handover_handle *handle)
+{
+	_cleanup_buf_ struct buf path = { 0 };
+	_cleanup_inode_ struct inode *inode = NULL;
+	struct fs *fs = arg;
+	struct meta_entry e;
+	int r = meta_get(fs->meta, handle->node, &e);
+	bool named = r == 0 && meta_path(fs->meta, handle->node, &path) == 0;
+	if (r == 0)
+		r = inode_hold(fs, &e, named ? path.data : NULL, &inode);
+	if (r == 0)
+		r = handle_restore(fs, inode, handle->number, handle->may_write, cell);
+	if (r == 0)
+		r = writer_open_staged(inode);
+	if (r < 0)
+		log_error("an open file of node %llu is lost: %s", (unsigned long long)handle->node,
+			  strerror(-r));
+	return 0;
+}
+
+/* A delete that was begun, a directory that may need a marker. */
+static void restore_entry(struct fs *fs, const struct meta_entry *e)
+{
+	_cleanup_buf_ struct buf path = { 0 }, key = { 0 };
+	if (e->kind == META_DIR) {
+		marker_owe(fs, e->id);
+		return;
+	}
+	if (meta_path(fs->meta, e->parent, &path) == 0 &&
+	    buf_addf(&path, "%s%s", path.length ? "/" : "", e->name) == 0 &&
+	    fs_key(fs, path.data, &key) == 0 && !pending_is_writing(fs, key.data))
+		pending_delete(fs, key.data, e->parent);
+}
+
+static int restore_entries(struct fs *fs)
+{
+	_cleanup_free_ struct meta_entry *entries = calloc(ENTRIES_AT_ONCE, sizeof(*entries));
+	unsigned count = ENTRIES_AT_ONCE;
+	int r = entries ? 0 : -ENOMEM;
+	for (uint64_t after = 0; r == 0 && count == ENTRIES_AT_ONCE;) {
+		r = meta_unfinished(fs->meta, after, ENTRIES_AT_ONCE, entries, &count);
+		for (unsigned i = 0; r == 0 && i < count; i++) {
+			restore_entry(fs, &entries[i]);
+			after = entries[i].id;
+		}
+	}
+	return r;
+}
+
+/* ---- all of it ---- */
+
+static int restore_row(struct fs *fs, const struct journal_record *record)
+{
+	if (!took_effect(fs, record))
+		return drop_row(fs, record);
+	if (record->kind == JOURNAL_UPLOAD)
+		return restore_upload(fs, record);
+	if (record->kind == JOURNAL_COPY)
+		return fs->config.takeover ? restore_copy(fs, record) : make_copy(fs, record);
+	return 0;
+}
+
+static void restore_rows(struct todos *all)
+{
+	for (struct todo *t = all->first; t; t = t->next) {
+		int r = restore_row(all->fs, &t->record);
+		if (r < 0)
+			log_error("%s: what was begun before could not be finished: %s; it stays in the "
+				  "journal",
+				  t->record.key, strerror(-r));
+	}
+}
+
+struct owned {
+	struct fs *fs;
+	uint64_t number;
+};
+
+static int is_it(void *arg, uint32_t cell, const struct handover_file *file)
+{
+	(void)cell;
+	return file->number == ((struct owned *)arg)->number;
+}
+
+/* A file of the spool that nothing speaks of. */
 static int drop_orphan(void *arg, uint64_t number)
 {
 	struct todos *all = arg;
+	struct owned owned = { all->fs, number };
 	for (struct todo *t = all->first; t; t = t->next)
 		if (t->record.number == number)
 			return 0;
+	if (all->fs->config.takeover && handover_each_file(all->fs->handover, is_it, &owned) == 1)
+		return 0;
 	return spool_remove(all->fs->spool, number);
 }
 
@@ -140,6 +384,26 @@ static int note_staged(void *arg, const char *name, const struct stat *st)
 {
 	(void)name, (void)st;
 	*(bool *)arg = true;
+	return 0;
+}
+
+/* All that is known to be owed, but for files that somebody still writes. */
+static int start_publishing(struct fs *fs)
+{
+	struct inode **inodes;
+	size_t count;
+	int r = pending_inodes(fs, 0, &inodes, &count);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < count; i++) {
+		pthread_mutex_lock(&inodes[i]->lock);
+		bool now = !inodes[i]->writers || inodes[i]->journal_row;
+		pthread_mutex_unlock(&inodes[i]->lock);
+		if (now)
+			publish_want(inodes[i], NULL);
+		inode_put(inodes[i]);
+	}
+	free(inodes);
 	return 0;
 }
 
@@ -152,14 +416,12 @@ int recover_run(struct fs *fs)
 	if (r < 0)
 		return r;
 	spool_each(fs->spool, drop_orphan, &all);
-	for (struct todo *t = all.first; t; t = t->next) {
-		r = t->record.kind == JOURNAL_UPLOAD ? resume_upload(fs, &t->record)
-		    : t->record.kind == JOURNAL_COPY ? resume_copy(fs, &t->record)
-						     : 0;
-		if (r < 0)
-			log_error("%s: what an earlier mount began could not be finished: %s; it stays "
-				  "in the journal",
-				  t->record.key, strerror(-r));
+	/* All of them before the first is published: a link finds its blob. */
+	restore_rows(&all);
+	if (fs->config.takeover) {
+		handover_each_handle(fs->handover, restore_handle, fs); /* they hold the inodes */
+		handover_each_file(fs->handover, restore_file, fs);
+		r = restore_entries(fs);
 	}
-	return 0;
+	return r < 0 ? r : start_publishing(fs);
 }

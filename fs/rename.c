@@ -21,6 +21,7 @@
 #include "cache/journal.h"
 #include "cache/spool.h"
 #include "cache/staging.h"
+#include "fs/attempt.h"
 #include "fs/inode.h"
 #include "fs/name.h"
 #include "fs/pending.h"
@@ -97,6 +98,17 @@ static int set_path_locked(struct inode *inode, const struct name *to)
 	return 0;
 }
 
+/* An attempt whose process died may have done this already. */
+static int rename_staged(struct move *m)
+{
+	struct stat st;
+	struct staging *staging = m->fs->staging;
+	int r = staging_rename(staging, m->from.path.data, m->to.path.data, m->flags);
+	if (r == -ENOENT && attempt_node() && staging_stat(staging, m->to.path.data, &st) == 0)
+		r = 0;
+	return r;
+}
+
 /* ---- directories ---- */
 
 static int move_dir(struct move *m)
@@ -104,7 +116,7 @@ static int move_dir(struct move *m)
 	struct fs *fs = m->fs;
 	bool children;
 	if (m->from.layout.class == LAYOUT_STAGED && m->to.layout.class == LAYOUT_STAGED) {
-		int r = staging_rename(fs->staging, m->from.path.data, m->to.path.data, m->flags);
+		int r = rename_staged(m);
 		return r < 0 ? r : move_entry(m, 0);
 	}
 	/* One that was made here and is empty has nothing in the bucket. */
@@ -118,62 +130,87 @@ static int move_dir(struct move *m)
 
 static int move_staged(struct move *m)
 {
-	struct fs *fs = m->fs;
-	int r = staging_rename(fs->staging, m->from.path.data, m->to.path.data, m->flags);
+	int r = rename_staged(m);
 	if (r == 0)
 		r = move_entry(m, 0);
 	LOCK_SCOPE(&m->inode->lock);
 	return r < 0 ? r : set_path_locked(m->inode, &m->to);
 }
 
-static int take_out_locked(struct move *m)
+/* Before the name changes: its second name in the spool, and the journal's row.
+ * Who finds that row after a death sees by the name whether it counts. */
+static int take_out_locked(struct move *m, struct stat *st)
 {
 	struct fs *fs = m->fs;
 	struct inode *inode = m->inode;
-	struct stat st;
-	if (fstat(inode->local->fd, &st) < 0)
+	if (fstat(inode->local->fd, st) < 0)
 		return -errno;
 	struct journal_record record = {
 		.kind = JOURNAL_UPLOAD,
 		.number = places_next_id(fs->places),
-		.mtime_ns = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec,
+		.mtime_ns = st->st_mtim.tv_sec * 1000000000ll + st->st_mtim.tv_nsec,
 		.key = m->to.path.data,
+		.from_key = m->from.path.data,
 	};
 	char name[SPOOL_NAME_MAX];
 	spool_name(record.number, name);
-	int r = record.number ? journal_add(fs->journal, &record, false) : -EIO;
+	int r = record.number ? staging_link_out(fs->staging, m->from.path.data,
+						 spool_dir_fd(fs->spool), name) : -EIO;
+	if (r == 0)
+		r = publish_note_locked(inode, &record);
+	if (r < 0)
+		spool_remove(fs->spool, record.number);
+	else
+		inode->local->number = record.number;
+	return r;
+}
+
+static void put_back_locked(struct move *m)
+{
+	struct inode *inode = m->inode;
+	journal_done(m->fs->journal, inode->journal_row);
+	inode->journal_row = 0;
+	spool_remove(m->fs->spool, inode->local->number);
+	inode->local->number = 0;
+}
+
+static int unstage_locked(struct move *m, const struct stat *st)
+{
+	struct inode *inode = m->inode;
+	int r = set_path_locked(inode, &m->to);
 	if (r < 0)
 		return r;
-	r = staging_move_out(fs->staging, m->from.path.data, spool_dir_fd(fs->spool), name);
-	if (r == 0)
-		r = set_path_locked(inode, &m->to);
-	if (r < 0) {
-		journal_done(fs->journal, record.row);
-		return r;
-	}
-	inode->journal_row = record.row;
-	inode->local->number = record.number;
 	inode->staged = false;
 	inode->wrote = true;
-	inode->size_bytes = st.st_size;
-	inode->mtime_ns = record.mtime_ns;
+	inode->size_bytes = st->st_size;
+	inode->mtime_ns = st->st_mtim.tv_sec * 1000000000ll + st->st_mtim.tv_nsec;
 	inode->changed++;
+	inode_save_locked(inode);
 	return 0;
 }
 
 static int publish_staged(struct move *m)
 {
 	struct fs *fs = m->fs;
+	struct stat st;
 	int r = writer_open_staged(m->inode);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&m->inode->lock);
-	r = take_out_locked(m);
+	r = take_out_locked(m, &st);
 	pthread_mutex_unlock(&m->inode->lock);
-	if (r == 0)
-		r = move_entry(m, 0);
 	if (r < 0)
 		return r;
+	r = move_entry(m, 0);
+	pthread_mutex_lock(&m->inode->lock);
+	if (r < 0)
+		put_back_locked(m);
+	else
+		r = unstage_locked(m, &st);
+	pthread_mutex_unlock(&m->inode->lock);
+	if (r < 0)
+		return r;
+	staging_unlink(fs->staging, m->from.path.data);
 	pending_add(fs, m->to.path.data, m->inode);
 	publish_want(m->inode, NULL);
 	return 0;
@@ -210,23 +247,19 @@ static int owe_copy_locked(struct move *m, char **old_path)
 			return -ENOMEM;
 		inode->object_dir = m->from.dir;
 	}
-	if (in_bucket && !inode->journal_row) {
-		struct journal_record record = {
-			.kind = JOURNAL_COPY,
-			.key = m->to.path.data,
-			.from_key = inode->object_key,
-			.etag = inode->etag,
-		};
-		int r = journal_add(m->fs->journal, &record, false);
-		if (r < 0)
-			return r;
-		inode->journal_row = record.row;
-	}
+	return in_bucket || inode->journal_row ? publish_note_owed_locked(inode, m->to.path.data) : 0;
+}
+
+/* The name has changed; so the object is to follow. */
+static int renamed_locked(struct move *m)
+{
+	struct inode *inode = m->inode;
 	int r = set_path_locked(inode, &m->to);
-	if (r == 0 && in_bucket) {
+	if (r == 0 && inode->etag[0]) {
 		inode->copy_pending = true;
 		inode->changed++;
 	}
+	inode_save_locked(inode);
 	return r;
 }
 
@@ -258,10 +291,13 @@ static int claim_source(struct move *m)
 		int r = pending_write_begin(m->fs, m->from.key.data, m->from.dir, NULL);
 		return r == 0 ? 1 : r == -EINPROGRESS ? -EAGAIN : r;
 	}
+	int r;
 	do
-		wait_here(ask_for_turn, &turn);
-	while (turn.result == -EINPROGRESS);
-	return turn.result == 0 ? 1 : turn.result;
+		r = wait_here(ask_for_turn, &turn);
+	while (turn.result == -EINPROGRESS && r != -EINTR);
+	if (turn.result == 0 && r == -EINTR)
+		pending_write_end(m->fs, m->from.key.data, 0);
+	return r == -EINTR ? r : turn.result == 0 ? 1 : turn.result;
 }
 
 static int move_object(struct move *m)
@@ -287,6 +323,11 @@ static int move_object(struct move *m)
 	r = meta_update(fs->meta, &m->entry);
 	if (r == 0)
 		r = move_entry(m, in_bucket ? SEQ_DELETING : 0);
+	if (r == 0) {
+		pthread_mutex_lock(&m->inode->lock);
+		r = renamed_locked(m);
+		pthread_mutex_unlock(&m->inode->lock);
+	}
 	if (r < 0)
 		return r;
 	pending_add(fs, m->to.path.data, m->inode);
@@ -323,6 +364,8 @@ int tree_rename(struct fs *fs, uint64_t dir, const char *name, uint64_t new_dir,
 	if (flags & ~RENAME_NOREPLACE)
 		return -EINVAL;
 	int r = know_entry(fs, dir, name, &m.entry);
+	if (r == -ENOENT && attempt_node())
+		return know_entry(fs, new_dir, new_name, &m.target) == 0 ? 0 : r;
 	if (r == 0)
 		r = know_entry(fs, new_dir, new_name, &m.target);
 	if (r == -ENOENT && m.entry.id)
@@ -337,5 +380,6 @@ int tree_rename(struct fs *fs, uint64_t dir, const char *name, uint64_t new_dir,
 		r = name_of(fs, new_dir, new_name, &m.to);
 	if (r < 0)
 		return r;
+	attempt_note_node(m.entry.id);
 	return m.entry.kind == META_DIR ? move_dir(&m) : move_file(&m);
 }

@@ -8,7 +8,10 @@
 #pragma once
 
 struct fuse_session;
+struct channel;
 
-/* Runs until the mount is gone or session_end is called (also from a signal
- * handler thread).  0, or a negative errno. */
-int session_run(struct fuse_session *session, unsigned threads);
+/* Runs until the mount is gone or session_end is called (from another thread).
+ * 0, or a negative errno. */
+int session_run(struct fuse_session *session, struct channel *channel, unsigned threads);
+/* Wakes the threads that wait for a request; those that run one finish it. */
+void session_end(struct fuse_session *session);

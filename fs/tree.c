@@ -12,6 +12,7 @@
 #include "cache/journal.h"
 #include "cache/spool.h"
 #include "cache/staging.h"
+#include "fs/attempt.h"
 #include "fs/inode.h"
 #include "fs/marker.h"
 #include "fs/name.h"
@@ -123,6 +124,7 @@ static int insert_local(struct fs *fs, const struct name *n, enum meta_kind kind
 	uint64_t seq = places_next_id(fs->places);
 	int64_t now_ms = meta_now_ms();
 	struct meta_entry e = {
+		.id = places_next_id(fs->places),
 		.parent = n->dir,
 		.kind = kind,
 		.flags = META_LOCAL | META_MTIME_OWN,
@@ -130,8 +132,9 @@ static int insert_local(struct fs *fs, const struct name *n, enum meta_kind kind
 		.checked_ms = now_ms,
 		.mtime_ns = now_ms * 1000000,
 	};
-	if (!seq)
+	if (!seq || !e.id)
 		return -EIO;
+	attempt_note_node(e.id);
 	if (kind == META_DIR) { /* just made: nothing is in it */
 		e.listed_seq = seq;
 		e.listed_ms = now_ms;
@@ -149,16 +152,18 @@ int tree_create(struct fs *fs, uint64_t dir, const char *name, struct attr *ret_
 	_cleanup_(name_free) struct name n = { 0 };
 	_cleanup_inode_ struct inode *inode = NULL;
 	struct meta_entry e;
-	int fd, r = know_entry(fs, dir, name, &e);
-	if (r != -ENOENT)
+	uint64_t made = attempt_node(); /* by an attempt whose process died */
+	int fd, excl = made ? 0 : O_EXCL, r = know_entry(fs, dir, name, &e);
+	bool there = r == 0 && e.id == made;
+	if (r != -ENOENT && !there)
 		return r < 0 ? r : -EEXIST;
 	r = name_of(fs, dir, name, &n);
 	if (r == 0 && n.layout.class == LAYOUT_STAGED) {
-		r = staging_open_file(fs->staging, n.path.data, O_RDWR | O_CREAT | O_EXCL, &fd);
+		r = staging_open_file(fs->staging, n.path.data, O_RDWR | O_CREAT | excl, &fd);
 		if (r == 0)
 			close(fd);
 	}
-	if (r == 0)
+	if (r == 0 && !there)
 		r = insert_local(fs, &n, META_FILE, &e);
 	if (r < 0)
 		return r;
@@ -225,13 +230,17 @@ int tree_mkdir(struct fs *fs, uint64_t dir, const char *name, struct attr *ret_a
 {
 	_cleanup_(name_free) struct name n = { 0 };
 	struct meta_entry e;
+	uint64_t made = attempt_node();
 	int r = know_entry(fs, dir, name, &e);
-	if (r != -ENOENT)
+	bool there = r == 0 && e.id == made;
+	if (r != -ENOENT && !there)
 		return r < 0 ? r : -EEXIST;
 	r = name_of(fs, dir, name, &n);
 	if (r == 0 && n.layout.class == LAYOUT_STAGED)
 		r = staging_mkdir(fs->staging, n.path.data);
-	if (r == 0)
+	if (r == -EEXIST && made)
+		r = 0;
+	if (r == 0 && !there)
 		r = insert_local(fs, &n, META_DIR, &e);
 	if (r < 0)
 		return r;
@@ -262,20 +271,48 @@ static void fetch_all(void *arg, struct waiter *waiter)
 	reader_fetch_all(arg, waiter);
 }
 
+/* Its bytes into a file of the spool, which a next worker finds by its number. */
+static int preserve_copy(struct inode *inode)
+{
+	LOCK_SCOPE(&inode->lock);
+	return inode->local || !inode->chunks ? 0 : writer_keep_object_locked(inode);
+}
+
+/* A staged file leaves the staging tree for the spool. */
+static int preserve_staged(struct inode *inode)
+{
+	struct fs *fs = inode->fs;
+	char name[SPOOL_NAME_MAX];
+	uint64_t number = places_next_id(fs->places);
+	LOCK_SCOPE(&inode->lock);
+	if (!inode->local || inode->local->number || !inode->path)
+		return 0;
+	spool_name(number, name);
+	int r = number ? staging_link_out(fs->staging, inode->path, spool_dir_fd(fs->spool), name) : -EIO;
+	if (r == 0)
+		inode->local->number = number;
+	return r;
+}
+
 int tree_preserve(struct inode *inode)
 {
 	if (!inode)
 		return 0;
 	pthread_mutex_lock(&inode->lock);
-	bool needed = (inode->readers || inode->writers) && !inode->local && inode->etag[0] &&
-		      inode->object_size &&
-		      !(inode->chunks && chunk_file_complete(inode->chunks));
+	bool open = inode->readers || inode->writers, staged = inode->staged;
+	bool needed = open && !staged && !inode->local && inode->etag[0] && inode->object_size;
 	pthread_mutex_unlock(&inode->lock);
+	if (open && staged)
+		return preserve_staged(inode);
 	if (!needed)
 		return 0;
 	if (!pool_may_wait())
 		return -EAGAIN;
 	int r = wait_here(fetch_all, inode);
+	if (r == -EINTR)
+		return r;
+	if (r == 0)
+		r = preserve_copy(inode);
 	if (r < 0)
 		log_warning("a file that goes while it is open could not be kept for its readers: %s",
 			    strerror(-r));
@@ -292,7 +329,7 @@ bool tree_detach(struct inode *inode)
 	inode->path = NULL;
 	bool under_way = inode->publish;
 	if (inode->local && inode->local->number && !inode->local->busy)
-		spool_remove(fs->spool, inode->local->number);
+		inode->local->doomed_in = fs->spool;
 	if (inode->journal_row)
 		journal_done(fs->journal, inode->journal_row);
 	inode->journal_row = 0;
@@ -301,6 +338,7 @@ bool tree_detach(struct inode *inode)
 		if (fs_key(fs, path, &key) == 0)
 			inode->object_key = steal_pointer(&key.data);
 	}
+	inode_save_locked(inode);
 	pthread_mutex_unlock(&inode->lock);
 	if (path)
 		pending_remove(fs, path, inode);
@@ -335,18 +373,32 @@ static int delete_object(struct fs *fs, struct inode *inode, const struct name *
 	return r;
 }
 
+/* It is in the bucket by now, or on its way there. */
+static bool may_land(struct inode *inode)
+{
+	if (!inode)
+		return false;
+	LOCK_SCOPE(&inode->lock);
+	return inode->publish || inode->etag[0];
+}
+
 int tree_unlink(struct fs *fs, uint64_t dir, const char *name)
 {
 	_cleanup_(name_free) struct name n = { 0 };
 	_cleanup_inode_ struct inode *inode = NULL;
 	struct meta_entry e;
 	int r = know_entry(fs, dir, name, &e);
+	if (r == -ENOENT && attempt_node()) { /* by us, before we died */
+		tree_keep_dir(fs, dir);
+		return 0;
+	}
 	if (r == 0 && e.kind == META_DIR)
 		r = -EISDIR;
 	if (r == 0)
 		r = name_of(fs, dir, name, &n);
 	if (r < 0)
 		return r;
+	attempt_note_node(e.id);
 	inode = inode_find(fs, e.id);
 	r = tree_preserve(inode);
 	if (r < 0)
@@ -357,7 +409,7 @@ int tree_unlink(struct fs *fs, uint64_t dir, const char *name)
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
-	bool in_bucket = !staged && (e.etag[0] || !(e.flags & META_LOCAL));
+	bool in_bucket = !staged && (e.etag[0] || !(e.flags & META_LOCAL) || may_land(inode));
 	r = meta_remove(fs->meta, e.id, in_bucket ? SEQ_DELETING : places_next_id(fs->places),
 			meta_now_ms());
 	if (r < 0)
@@ -375,6 +427,10 @@ int tree_rmdir(struct fs *fs, uint64_t dir, const char *name)
 	struct meta_entry e;
 	bool children;
 	int r = know_entry(fs, dir, name, &e);
+	if (r == -ENOENT && attempt_node()) {
+		tree_keep_dir(fs, dir);
+		return 0;
+	}
 	if (r == 0 && e.kind != META_DIR)
 		r = -ENOTDIR;
 	if (r == 0)
@@ -393,6 +449,7 @@ int tree_rmdir(struct fs *fs, uint64_t dir, const char *name)
 	}
 	if (r < 0)
 		return r;
+	attempt_note_node(e.id);
 	if (n.layout.root_len || fs->staged_anywhere)
 		staging_rmdir(fs->staging, n.path.data);
 	r = meta_remove(fs->meta, e.id, places_next_id(fs->places), meta_now_ms());
@@ -447,8 +504,7 @@ int tree_setattr(struct fs *fs, uint64_t id, int64_t size_bytes, int64_t mtime_n
 
 /* ---- by path ---- */
 
-/* Walks what is known, without asking. */
-static int find_path(struct fs *fs, const char *path, struct meta_entry *ret_entry)
+int tree_find_known(struct fs *fs, const char *path, struct meta_entry *ret_entry)
 {
 	uint64_t dir = META_ROOT_ID;
 	struct meta_entry e = { .id = META_ROOT_ID };
@@ -472,7 +528,7 @@ static int find_path(struct fs *fs, const char *path, struct meta_entry *ret_ent
 bool tree_known_here(struct fs *fs, const char *path)
 {
 	struct meta_entry e;
-	if (find_path(fs, path, &e) < 0 || e.kind != META_FILE || !e.etag[0])
+	if (tree_find_known(fs, path, &e) < 0 || e.kind != META_FILE || !e.etag[0])
 		return false;
 	return fs->config.exclusive ? know_ttl_s(fs, &e) > 0 : e.seq && e.checked_ms >= fs->began_ms;
 }

@@ -88,6 +88,8 @@ void tree_deleted(struct fs *fs, uint64_t dir, const char *name, int error);
 void tree_withdraw(struct fs *fs, uint64_t id);
 /* Was this path's object written by this mount, and is it still there? */
 bool tree_known_here(struct fs *fs, const char *path);
+/* What is known of a path, without asking.  -ENODATA. */
+int tree_find_known(struct fs *fs, const char *path, struct meta_entry *ret_entry);
 /* The file at a path, its directories made up where they are not known; for
  * the journal's replay. */
 int tree_make_path(struct fs *fs, const char *path, struct meta_entry *ret_entry);

@@ -34,10 +34,12 @@ static int replace_local_locked(struct inode *inode, int fd, uint64_t number)
 		spool_remove(inode->fs->spool, number);
 		return -ENOMEM;
 	}
-	if (inode->local && !inode->local->busy && inode->local->number)
-		spool_remove(inode->fs->spool, inode->local->number);
-	local_put(inode->local);
+	struct local *old = inode->local;
 	inode->local = local;
+	inode_save_locked(inode); /* before the old one goes */
+	if (old && !old->busy && old->number)
+		spool_remove(inode->fs->spool, old->number);
+	local_put(old);
 	return 0;
 }
 
@@ -53,6 +55,11 @@ static int local_copy_locked(struct inode *inode, int from_fd)
 	uint64_t number = places_next_id(inode->fs->places);
 	int fd, r = number ? spool_copy(inode->fs->spool, from_fd, number, &fd) : -EIO;
 	return r < 0 ? r : replace_local_locked(inode, fd, number);
+}
+
+int writer_keep_object_locked(struct inode *inode)
+{
+	return local_copy_locked(inode, chunk_file_fd(inode->chunks));
 }
 
 static int open_staged_locked(struct inode *inode)
@@ -114,6 +121,7 @@ static void changed_locked(struct inode *inode)
 		return;
 	inode->changed++;
 	inode->copy_pending = inode->mtime_pending = false;
+	inode_save_locked(inode);
 	if (inode->path)
 		pending_add(inode->fs, inode->path, inode);
 }
@@ -143,9 +151,11 @@ static void withdraw(void *arg)
 static void spoiled_locked(struct inode *inode, int error)
 {
 	inode->error = error;
+	if (!inode->staged && !inode->publish)
+		writer_discard_locked(inode);
+	inode_save_locked(inode);
 	if (inode->staged || inode->publish)
 		return;
-	writer_discard_locked(inode);
 	if (inode->path)
 		pending_remove(inode->fs, inode->path, inode);
 	if (inode->etag[0] || !inode->path)
@@ -207,6 +217,7 @@ int writer_set_mtime(struct inode *inode, int64_t mtime_ns)
 	}
 	inode->mtime_ns = mtime_ns;
 	inode->changed++;
+	inode_save_locked(inode);
 	return inode->path ? pending_add(inode->fs, inode->path, inode) : 0;
 }
 
@@ -228,10 +239,13 @@ int writer_sync_staged(struct inode *inode)
 
 void writer_discard_locked(struct inode *inode)
 {
-	if (inode->local && inode->local->number)
-		spool_remove(inode->fs->spool, inode->local->number);
-	inode->local = local_put(inode->local);
+	struct local *old = inode->local;
+	inode->local = NULL;
 	inode->size_bytes = inode->object_size;
 	inode->copy_pending = inode->mtime_pending = false;
 	inode->published = inode->changed;
+	inode_save_locked(inode); /* before the bytes go */
+	if (old && old->number)
+		spool_remove(inode->fs->spool, old->number);
+	local_put(old);
 }

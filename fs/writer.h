@@ -32,6 +32,10 @@ int writer_open_staged(struct inode *inode);
 /* fsync of a staged file. */
 int writer_sync_staged(struct inode *inode);
 
+/* The cached object becomes local content that is not to be published: it goes,
+ * and who has it open reads on.  Caller holds inode.lock. */
+int writer_keep_object_locked(struct inode *inode);
+
 /* The content is dropped: back to the published version (or to nothing).
  * Caller holds inode.lock. */
 void writer_discard_locked(struct inode *inode);

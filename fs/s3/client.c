@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/waiting.h"
 #include "base/buf.h"
 #include "fs/s3/internal.h"
+#include "fs/s3/list.h"
 #include "fs/s3/loop.h"
 
 static char *dup_or_null(const char *text)
@@ -123,10 +125,15 @@ void s3_waiter_done(void *arg, const struct s3_reply *reply)
 
 int s3_waiter_wait(struct s3_waiter *w, struct s3_reply *ret_reply)
 {
+	waiting_begin();
 	pthread_mutex_lock(&w->lock);
 	while (!w->done)
 		pthread_cond_wait(&w->done_cond, &w->lock);
 	pthread_mutex_unlock(&w->lock);
+	if (waiting_end() < 0) {
+		w->reply.listing = s3_listing_free(w->reply.listing);
+		w->reply.error = -EINTR;
+	}
 	if (ret_reply)
 		*ret_reply = w->reply;
 	return w->reply.error;

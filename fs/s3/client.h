@@ -96,5 +96,6 @@ struct s3_waiter {
 #define S3_WAITER_INIT                                                         \
 	{ .lock = PTHREAD_MUTEX_INITIALIZER, .done_cond = PTHREAD_COND_INITIALIZER }
 
+/* s3_waiter_wait: -EINTR: who asked gave up (base/waiting). */
 void s3_waiter_done(void *waiter, const struct s3_reply *reply);
 int s3_waiter_wait(struct s3_waiter *waiter, struct s3_reply *ret_reply);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """tardigradefs, mounted for real, and taken away again."""
 import os
+import signal
 import subprocess
 
 from .process import Process, clean_environment, run, wait_for
@@ -50,10 +51,43 @@ class Mount:
     def log(self):
         return self.process.log()
 
+    def worker_pid(self):
+        """The process that works, below the supervisor; None: there is none just now."""
+        try:
+            with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
+                children = f.read().split()
+        except OSError:
+            return None
+        return int(children[-1]) if children else None
+
+    def kill_worker(self):
+        """SIGKILL; the pid, or None if there was none to kill."""
+        pid = self.worker_pid()
+        try:
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return None
+        return pid
+
+    def crash(self):
+        """Both at once, as the machine's end would."""
+        worker = self.worker_pid()
+        os.kill(self.process.pid, signal.SIGSTOP)  # starts no other
+        try:
+            os.kill(worker, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
     def rss(self):
-        """Resident memory, in MiB."""
-        with open(f"/proc/{self.process.pid}/status") as f:
-            return next(int(line.split()[1]) for line in f if line.startswith("VmRSS")) / 1024
+        """Resident memory of both processes, in MiB."""
+        total = 0
+        for pid in (self.process.pid, self.worker_pid()):
+            with open(f"/proc/{pid}/status") as f:
+                total += next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+        return total / 1024
 
     def abort(self):
         """The last resort against a mount that hangs."""
@@ -93,7 +127,7 @@ class Mount:
         """No questions asked; nothing is left mounted."""
         if self.process:
             self.abort()
-            self.process.process.kill()
+            self.crash()
             self.process.stop(5)
             self.process = None
         if is_mounted(self.path):

@@ -488,7 +488,7 @@ static void test_damaged_database(void **state)
 	cache_whole(store, "a", C);
 	assert_true(is_whole(store, "a", C));
 	chunk_store_close(store);
-	assert_int_equal(meta_open(s->places, &meta), 0);
+	assert_int_equal(meta_open(s->places, false, &meta), 0);
 	store = open_store(s, 0);
 	assert_int_equal(scratch_count(s->cache, "chunks"), 0);
 	cache_whole(store, "a", C);
@@ -510,7 +510,7 @@ static void test_a_crash_of_the_machine(void **state)
 	scratch_close(s);
 	scratch_write(s->cache, "boot", "another\n", 8);
 	scratch_open(s);
-	assert_int_equal(meta_open(s->places, &meta), 0);
+	assert_int_equal(meta_open(s->places, false, &meta), 0);
 	store = open_store(s, 0);
 	assert_int_equal(chunk_store_used(store), 0);
 	assert_int_equal(scratch_count(s->cache, "chunks"), 0);

@@ -52,7 +52,7 @@ static int setup(void **state)
 		return -1;
 	f->scratch = scratch;
 	*state = f;
-	int r = meta_open(f->scratch->places, &f->meta);
+	int r = meta_open(f->scratch->places, false, &f->meta);
 	f->dir = put_row(f, META_ROOT_ID, "dir", META_DIR, "", 0, 0);
 	return r;
 }
@@ -365,7 +365,7 @@ static void test_kept(void **state)
 	end(f);
 	assert_int_equal(find(f, "kept").flags, META_KEPT);
 	meta_close(f->meta);
-	assert_int_equal(meta_open(f->scratch->places, &f->meta), 0);
+	assert_int_equal(meta_open(f->scratch->places, false, &f->meta), 0);
 	assert_int_equal(find(f, "kept").flags, 0);
 	begin(f);
 	end(f);

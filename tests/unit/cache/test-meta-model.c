@@ -270,7 +270,7 @@ static void test_at_random(void **state)
 	const char *seed = getenv("TARDIGRADEFS_SEED");
 
 	m.seed = seed ? (unsigned)atoi(seed) : 1;
-	assert_int_equal(meta_open(m.scratch->places, &m.meta), 0);
+	assert_int_equal(meta_open(m.scratch->places, false, &m.meta), 0);
 	struct meta_entry e = { .parent = META_ROOT_ID, .kind = META_DIR, .name = "dir" };
 	assert_int_equal(meta_insert(m.meta, &e), 0);
 	m.dir = e.id;
@@ -278,7 +278,7 @@ static void test_at_random(void **state)
 		round_of(&m);
 		if (i % 50 == 49) {
 			m.meta = meta_close(m.meta);
-			assert_int_equal(meta_open(m.scratch->places, &m.meta), 0);
+			assert_int_equal(meta_open(m.scratch->places, false, &m.meta), 0);
 			check_children(&m);
 		}
 	}

@@ -35,7 +35,7 @@ static int setup(void **state)
 		return -1;
 	f->scratch = scratch;
 	*state = f;
-	return meta_open(f->scratch->places, &f->meta);
+	return meta_open(f->scratch->places, false, &f->meta);
 }
 
 static int teardown(void **state)
@@ -57,7 +57,7 @@ static void reopen(void **state, bool places_too)
 		scratch_close(f->scratch);
 		scratch_open(f->scratch);
 	}
-	assert_int_equal(meta_open(f->scratch->places, &f->meta), 0);
+	assert_int_equal(meta_open(f->scratch->places, false, &f->meta), 0);
 }
 
 static uint64_t next(void **state)
@@ -425,7 +425,7 @@ static void test_ids_outlive_the_state(void **state)
 	scratch_close(s);
 	scratch_remove_tree(s->state);
 	scratch_open(s);
-	assert_int_equal(meta_open(s->places, &f->meta), 0);
+	assert_int_equal(meta_open(s->places, false, &f->meta), 0);
 	assert_true(next(state) > seq);
 	assert_int_equal(meta_get(f->meta, META_ROOT_ID, &e), 0);
 	assert_int_equal(e.listed_seq, seq);
@@ -441,14 +441,14 @@ static void test_survives_a_kill(void **state)
 	f->meta = meta_close(f->meta);
 	pid_t child = fork();
 	if (child == 0) {
-		if (meta_open(f->scratch->places, &f->meta))
+		if (meta_open(f->scratch->places, false, &f->meta))
 			_exit(1);
 		put(f->meta, META_ROOT_ID, "a", META_FILE);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
-	assert_int_equal(meta_open(f->scratch->places, &f->meta), 0);
+	assert_int_equal(meta_open(f->scratch->places, false, &f->meta), 0);
 	assert_int_equal(meta_find(f->meta, META_ROOT_ID, "a", &e), 0);
 }
 
@@ -463,7 +463,7 @@ static void test_damage_is_set_aside(void **state)
 	f->meta = meta_close(f->meta);
 	memset(junk, 0x5a, sizeof(junk));
 	scratch_write(s->cache, "cache.db", junk, sizeof(junk));
-	assert_int_equal(meta_open(s->places, &f->meta), 0);
+	assert_int_equal(meta_open(s->places, false, &f->meta), 0);
 	assert_true(scratch_exists(s->cache, "cache.db.damaged"));
 	assert_int_equal(meta_find(f->meta, META_ROOT_ID, "a", &e), -ENODATA);
 	put(f->meta, META_ROOT_ID, "a", META_FILE);
@@ -495,7 +495,7 @@ static void test_damage_within(void **state)
 	}
 	fclose(db);
 	for (int mounts = 0; mounts < 2; mounts++) {
-		assert_int_equal(meta_open(s->places, &f->meta), 0);
+		assert_int_equal(meta_open(s->places, false, &f->meta), 0);
 		for (int i = 0; i < 3000; i++) {
 			snprintf(name, sizeof(name), "name-%d", i);
 			int r = meta_find(f->meta, META_ROOT_ID, name, &e);
@@ -526,7 +526,7 @@ static void test_a_crash_of_the_machine(void **state)
 	scratch_close(s);
 	scratch_write(s->cache, "boot", "another\n", 8);
 	scratch_open(s);
-	assert_int_equal(meta_open(s->places, &f->meta), 0);
+	assert_int_equal(meta_open(s->places, false, &f->meta), 0);
 	assert_int_equal(meta_find(f->meta, META_ROOT_ID, "a", &e), -ENODATA);
 	assert_false(places_unclean_boot(s->places));
 	put(f->meta, META_ROOT_ID, "a", META_FILE);

@@ -166,8 +166,8 @@ static void test_move_out(void **state)
 
 	assert_int_equal(spool_open(s->places, &spool), 0);
 	make_file(staging, DATA);
-	assert_int_equal(staging_move_out(staging, DATA, spool_dir_fd(spool), "17"), 0);
-	assert_int_equal(staging_move_out(staging, DATA, spool_dir_fd(spool), "18"), -ENOENT);
+	assert_int_equal(staging_link_out(staging, DATA, spool_dir_fd(spool), "17"), 0);
+	assert_int_equal(staging_link_out(staging, DATA, spool_dir_fd(spool), "17"), -EEXIST);
 	assert_int_equal(spool_open_file(spool, 17, &fd), 0);
 	close(fd);
 	spool_close(spool);
