@@ -21,6 +21,7 @@
 #include "fs/publish.h"
 #include "fs/recover.h"
 #include "fs/s3/client.h"
+#include "fs/writeback.h"
 
 #define WAITERS 48 /* requests that wait for the gateway at once */
 #define WORKERS 4
@@ -100,7 +101,7 @@ int fs_start(struct fs *fs)
 	pool_set_may_wait(true);
 	r = recover_run(fs);
 	pool_set_may_wait(false);
-	return r;
+	return r == 0 && fs->config.writeback ? writeback_start(fs, &fs->writeback) : r;
 }
 
 static void wait_all(void *arg, struct waiter *waiter)
@@ -110,6 +111,7 @@ static void wait_all(void *arg, struct waiter *waiter)
 
 int fs_stop(struct fs *fs)
 {
+	fs->writeback = writeback_stop(fs->writeback);
 	pool_set_may_wait(true);
 	/* Twice: an upload may end in a copy or a delete of its own. */
 	int r = wait_here(wait_all, fs);
@@ -132,6 +134,7 @@ struct fs *fs_free(struct fs *fs)
 {
 	if (!fs)
 		return NULL;
+	writeback_stop(fs->writeback);
 	pool_destroy(fs->waiters);
 	pool_destroy(fs->workers);
 	pending_free(fs->pending);

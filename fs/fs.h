@@ -28,6 +28,7 @@ struct handover;
 struct inodes;
 struct pending;
 struct markers;
+struct writeback;
 
 enum dirmarkers { DIRMARKERS_LAZY, DIRMARKERS_ALWAYS, DIRMARKERS_NEVER };
 
@@ -46,6 +47,8 @@ struct fs_config {
 	uid_t uid;
 	gid_t gid;
 	mode_t umask;
+	bool writeback;
+	uint64_t writeback_max_bytes;
 	bool takeover;	  /* a worker served this mount before: it goes on */
 	int64_t began_ms; /* when the first of them began */
 	/* Called when a part of something long is done; from any thread. */
@@ -76,6 +79,8 @@ struct fs {
 	struct inodes *inodes;	 /* nodes with something open or under way */
 	struct pending *pending; /* keys with a change under way */
 	struct markers *markers; /* directories that may need one */
+	struct writeback *writeback; /* NULL: without */
+	_Atomic uint64_t kept_bytes; /* by writeback, and not in the bucket yet */
 	struct fs_kernel kernel;
 	int64_t began_ms; /* existence known before this mount began is not believed */
 	char *prefix;	  /* owned copy of config.prefix */

@@ -49,6 +49,7 @@ struct local {
 	int fd;
 	uint64_t number; /* in the spool; 0: staged */
 	atomic_bool busy; /* being uploaded */
+	atomic_bool kept; /* a row of the journal names it: not to be changed */
 };
 
 struct inode {
@@ -78,6 +79,9 @@ struct inode {
 	uint64_t object_dir; /* of object_key's name, while copy_pending */
 	uint64_t changed, published;
 	uint64_t journal_row; /* 0: none */
+	uint64_t kept;	      /* `changed` as of that row, by writeback; 0: not */
+	uint64_t kept_number; /* the spool's file that it names */
+	int64_t kept_bytes;
 	int error;	      /* of the last publish, until all writers are gone */
 	unsigned writers, readers; /* handles */
 	struct publish *publish;   /* under way; NULL none */

@@ -11,10 +11,12 @@
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <mntent.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
@@ -25,6 +27,8 @@
 #include "fs/worker.h"
 
 #define MESSAGE_MAX 1024
+#define DYING_TRIES 20
+#define DYING_PAUSE_MS 50
 
 struct mount {
 	const struct options *options;
@@ -58,15 +62,24 @@ static bool is_mounted(const char *mountpoint)
 	return found;
 }
 
-/* A mount of ours whose daemon is dead is cleared away.  The kernel may still
- * resolve its root; any question beyond that is ENOTCONN. */
+/* statfs is never answered from the kernel's memory, as stat is. */
+static bool is_dead(const char *path)
+{
+	struct statvfs st;
+	int r = statvfs(path, &st);
+	for (int i = 0; r < 0 && errno == ECONNABORTED && i < DYING_TRIES; i++) {
+		poll(NULL, 0, DYING_PAUSE_MS); /* it is just dying */
+		r = statvfs(path, &st);
+	}
+	return r < 0 && errno == ENOTCONN;
+}
+
+/* A mount of ours whose daemon is dead is cleared away. */
 static void mount_clear_dead(const char *mountpoint)
 {
-	struct stat st;
 	char *real = realpath(mountpoint, NULL);
 	const char *path = real ? real : mountpoint;
-	bool dead = stat(path, &st) < 0 && errno == ENOTCONN;
-	if (dead && is_ours(path) && umount2(path, MNT_DETACH) == 0)
+	if (is_ours(path) && is_dead(path) && umount2(path, MNT_DETACH) == 0)
 		log_warning("%s: cleared away a mount whose daemon is dead", path);
 	free(real);
 }

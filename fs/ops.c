@@ -15,9 +15,11 @@
 #include "fs/inode.h"
 #include "fs/marker.h"
 #include "fs/op.h"
+#include "fs/pending.h"
 #include "fs/publish.h"
 #include "fs/reader.h"
 #include "fs/tree.h"
+#include "fs/writeback.h"
 #include "fs/writer.h"
 
 #define REQUEST_MAX_BYTES (1u << 20)
@@ -169,6 +171,23 @@ static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 	op_execute(op_new(req, "getattr", run_getattr, REPLY_ATTR, ino, NULL));
 }
 
+/* -EINPROGRESS: told when it is in the bucket; with writeback, 0 as soon as it is
+ * kept here. */
+static int publish_or_keep(struct op *op, struct inode *inode)
+{
+	if (op->fs->config.writeback) {
+		if (!pool_may_wait())
+			return -EAGAIN;
+		int r = writeback_keep(inode);
+		if (r != -EDQUOT) {
+			publish_want(inode, NULL);
+			return r;
+		}
+	}
+	publish_want(inode, op_park(op));
+	return -EINPROGRESS;
+}
+
 /* truncate(2) and utimensat(2) by path are durable when they return. */
 static int run_setattr(struct op *op)
 {
@@ -181,9 +200,10 @@ static int run_setattr(struct op *op)
 	inode = inode_find(op->fs, op->node);
 	if (!inode)
 		return 0;
+	if (op->fs->config.writeback && !pool_may_wait())
+		return -EAGAIN; /* and is set once more, to the same */
 	op->run_again = true;
-	publish_want(inode, op_park(op));
-	return -EINPROGRESS;
+	return publish_or_keep(op, inode);
 }
 
 /* chmod and chown: nothing is stored, so only what changes nothing succeeds. */
@@ -371,8 +391,7 @@ static int run_flush(struct op *op)
 	struct handle *h = handle_get(op->fs, op->fh);
 	if (!h || !h->may_write || publish_can_wait(h->inode))
 		return 0;
-	publish_want(h->inode, op_park(op));
-	return -EINPROGRESS;
+	return publish_or_keep(op, h->inode);
 }
 
 static void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -416,8 +435,7 @@ static int run_fsync(struct op *op)
 		return -EAGAIN; /* the disk may take its time */
 	if (staged)
 		return writer_sync_staged(h->inode);
-	publish_want(h->inode, op_park(op));
-	return -EINPROGRESS;
+	return publish_or_keep(op, h->inode);
 }
 
 static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -520,8 +538,17 @@ static int run_fsyncdir(struct op *op)
 		marker_write(op->fs, op->node, op_park(op));
 		return -EINPROGRESS;
 	}
+	bool root = op->node == FUSE_ROOT_ID; /* all that there is */
+	if (op->fs->config.writeback && !root && !pool_may_wait())
+		return -EAGAIN;
+	int r = op->fs->config.writeback && !root ? writeback_keep_dir(op->fs, op->node) : -EDQUOT;
+	if (r < 0 && r != -EDQUOT)
+		return r;
 	op->run_again = true;
-	publish_wait_dir(op->fs, op->node, op_park(op));
+	if (r == 0)
+		pending_wait_deletes(op->fs, op->node, op_park(op));
+	else
+		publish_wait_dir(op->fs, root ? 0 : op->node, op_park(op));
 	return -EINPROGRESS;
 }
 

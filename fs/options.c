@@ -60,9 +60,9 @@ static const struct option table[] = {
 	{ "staging", TEXT, AT(staging), "local", 0, 0, "local|bucket",
 	  "where uploads under way live (bucket: not built yet)" },
 	{ "writeback", FLAG, AT(writeback), "no", 0, 0, NULL,
-	  "upload after close (not built yet)" },
-	{ "writeback_max", TEXT, AT(writeback_max), NULL, 0, 0, "SIZE",
-	  "most that waits for upload (not built yet)" },
+	  "durable here first, in the bucket later" },
+	{ "writeback_max", SIZE, AT(writeback_max), "10G", 0, 1024 * TIB, "SIZE",
+	  "most that writeback keeps here; then writers wait" },
 	{ "prefetch", FLAG, AT(prefetch), "no", 0, 0, NULL,
 	  "fetch an image's blobs with its manifest (not built yet)" },
 	{ "passthrough", TEXT, AT(passthrough), "off", 0, 0, "auto|off",
@@ -308,8 +308,7 @@ static int one_of(struct parsing *p, const char *name, const char *value, const 
 static int check_not_built(struct parsing *p)
 {
 	const struct options *o = p->o;
-	const char *what = o->writeback ? "writeback" : o->writeback_max ? "writeback_max"
-			   : o->prefetch ? "prefetch" : o->metrics ? "metrics"
+	const char *what = o->prefetch ? "prefetch" : o->metrics ? "metrics"
 			   : !strcmp(o->staging, "bucket") ? "staging=bucket"
 			   : !strcmp(o->passthrough, "auto") ? "passthrough=auto" : NULL;
 	return what ? fail(p, "option %s is not built yet; leave it out", what) : 0;

@@ -25,10 +25,10 @@ struct options {
 	char *endpoint, *region, *profile, *passwd_file, *cafile;
 	bool path_style, mkbucket;
 	char *cache_dir, *state_dir;
-	uint64_t cache_size, cache_reserve, part_size;
+	uint64_t cache_size, cache_reserve, part_size, writeback_max;
 	uint64_t meta_ttl, req_rate, connections, timeout;
 	bool exclusive, shared, writeback, prefetch, read_only;
-	char *staging, *passthrough, *writeback_max, *metrics, *dirmarkers;
+	char *staging, *passthrough, *metrics, *dirmarkers;
 	uint64_t uid, gid, umask;
 	char *log_level, *log_format;
 	struct buf fuse_options; /* "a,b=c": libfuse's own, as they came */

@@ -27,6 +27,7 @@ struct change {
 struct dir_wait {
 	uint64_t dir;
 	uint64_t ticket; /* waits for changes up to this one */
+	bool deletes_only;
 	int error;
 	struct waiter *waiter;
 	struct dir_wait *next;
@@ -110,11 +111,11 @@ static struct change *change_get_locked(struct fs *fs, const char *key, uint64_t
 	return c;
 }
 
-static bool dir_busy_locked(struct pending *p, uint64_t dir, uint64_t ticket)
+static bool dir_busy_locked(struct pending *p, const struct dir_wait *w)
 {
 	for (struct change *c = p->changes; c; c = c->hh.next)
-		if ((!dir || c->dir == dir) && c->ticket <= ticket &&
-		    (c->writing || c->deleting || c->delete_wanted))
+		if ((!w->dir || c->dir == w->dir) && c->ticket <= w->ticket &&
+		    ((c->writing && !w->deletes_only) || c->deleting || c->delete_wanted))
 			return true;
 	return false;
 }
@@ -131,7 +132,7 @@ static struct dir_wait *waits_over_locked(struct pending *p, uint64_t dir, int e
 		}
 		if (error && !w->error)
 			w->error = error;
-		if (dir_busy_locked(p, w->dir, w->ticket)) {
+		if (dir_busy_locked(p, w)) {
 			at = &w->next;
 			continue;
 		}
@@ -243,7 +244,7 @@ int pending_delete(struct fs *fs, const char *key, uint64_t dir)
 	return c ? 0 : -ENOMEM;
 }
 
-void pending_wait_dir(struct fs *fs, uint64_t dir, struct waiter *waiter)
+static void wait_dir(struct fs *fs, uint64_t dir, bool deletes_only, struct waiter *waiter)
 {
 	struct pending *p = fs->pending;
 	struct dir_wait *w = calloc(1, sizeof(*w));
@@ -252,8 +253,9 @@ void pending_wait_dir(struct fs *fs, uint64_t dir, struct waiter *waiter)
 		return;
 	}
 	pthread_mutex_lock(&p->lock);
-	*w = (struct dir_wait){ .dir = dir, .ticket = p->last_ticket, .waiter = waiter };
-	bool busy = dir_busy_locked(p, dir, w->ticket);
+	*w = (struct dir_wait){ .dir = dir, .ticket = p->last_ticket, .waiter = waiter,
+				.deletes_only = deletes_only };
+	bool busy = dir_busy_locked(p, w);
 	if (busy) {
 		w->next = p->waits;
 		p->waits = w;
@@ -263,6 +265,16 @@ void pending_wait_dir(struct fs *fs, uint64_t dir, struct waiter *waiter)
 		free(w);
 		waiter->done(waiter, 0);
 	}
+}
+
+void pending_wait_dir(struct fs *fs, uint64_t dir, struct waiter *waiter)
+{
+	wait_dir(fs, dir, false, waiter);
+}
+
+void pending_wait_deletes(struct fs *fs, uint64_t dir, struct waiter *waiter)
+{
+	wait_dir(fs, dir, true, waiter);
 }
 
 int pending_add(struct fs *fs, const char *path, struct inode *inode)

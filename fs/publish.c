@@ -17,6 +17,7 @@
 #include "fs/reader.h"
 #include "fs/s3/upload.h"
 #include "fs/tree.h"
+#include "fs/writeback.h"
 #include "fs/writer.h"
 
 #define LINK_MAX_BYTES 256
@@ -42,6 +43,7 @@ struct publish {
 	struct s3_reply reply;
 	int error;
 	bool has_turn;
+	_Atomic uint64_t multipart_row; /* of the journal, while a multipart upload may be open */
 	/* Guarded by inode.lock. */
 	struct waiter *now, *next;
 };
@@ -197,6 +199,33 @@ static bool step_same(struct publish *p)
 	return true;
 }
 
+/*
+ * A multipart upload that was begun is in the journal, so that whoever comes
+ * after a death aborts it; first without its id, which only the answer tells.
+ */
+static int note_multipart(struct publish *p, const char *upload_id)
+{
+	struct journal_record record = {
+		.kind = JOURNAL_MULTIPART,
+		.node = p->inode->id,
+		.key = p->path,
+		.upload_id = upload_id,
+	};
+	int r = journal_add(p->fs->journal, &record, false);
+	if (r < 0)
+		return r;
+	uint64_t old = p->multipart_row;
+	p->multipart_row = record.row;
+	if (old)
+		journal_done(p->fs->journal, old);
+	return 0;
+}
+
+static void multipart_begun(void *arg, const char *upload_id)
+{
+	note_multipart(arg, upload_id);
+}
+
 static void step_send(struct publish *p)
 {
 	struct s3_put_options put = { .mtime_ns = p->mtime_ns };
@@ -209,7 +238,12 @@ static void step_send(struct publish *p)
 	struct s3_upload_options options = {
 		.put = put,
 		.part_size_bytes = p->fs->config.part_size_bytes,
+		.begun = multipart_begun,
 	};
+	if (body.length > options.part_size_bytes && note_multipart(p, NULL) < 0) {
+		publish_fail(p, -EIO);
+		return;
+	}
 	s3_upload_start(p->fs->s3, p->key, S3_CLASS_PUSH, &body, &options, sent, p);
 }
 
@@ -288,7 +322,7 @@ int publish_note_locked(struct inode *inode, struct journal_record *record)
 {
 	uint64_t old = inode->journal_row;
 	record->node = inode->id;
-	int r = journal_add(inode->fs->journal, record, false);
+	int r = journal_add(inode->fs->journal, record, inode->fs->config.writeback);
 	if (r < 0)
 		return r;
 	inode->journal_row = record->row;
@@ -309,13 +343,6 @@ int publish_note_owed_locked(struct inode *inode, const char *path)
 		.etag = copy ? inode->etag : NULL,
 	};
 	return publish_note_locked(inode, &record);
-}
-
-static void journal_settled_locked(struct inode *inode)
-{
-	if (inode->journal_row)
-		journal_done(inode->fs->journal, inode->journal_row);
-	inode->journal_row = 0;
 }
 
 /* Under inode.lock, after success.  true: there is more to publish (U3). */
@@ -348,7 +375,7 @@ static bool succeeded_locked(struct publish *p)
 		publish_note_owed_locked(inode, inode->path); /* from where it is now */
 	}
 	if (!newer)
-		journal_settled_locked(inode);
+		writeback_settled_locked(inode);
 	return newer && inode->path &&
 	       (inode->writers == 0 || inode->copy_pending || inode->publish->next);
 }
@@ -359,7 +386,7 @@ static bool failed_locked(struct publish *p)
 	struct inode *inode = p->inode;
 	if (inode->journal_row && !inode->withdrawn)
 		return false; /* U2: tried again when it is asked for */
-	journal_settled_locked(inode);
+	writeback_settled_locked(inode);
 	inode->error = inode->writers ? p->error : 0;
 	writer_discard_locked(inode);
 	bool gone = !inode->etag[0] || inode->withdrawn;
@@ -390,6 +417,8 @@ static void step_finish(struct publish *p)
 	struct publish *again = NULL;
 	bool more = false, withdraw = false;
 
+	if (p->multipart_row)
+		journal_done(fs->journal, p->multipart_row);
 	if (!p->error) {
 		note_published(p);
 		hand_over_nothing(p);
@@ -456,7 +485,7 @@ static void step_skip(struct publish *p)
 	}
 	inode->published = inode->changed;
 	inode->copy_pending = inode->mtime_pending = false;
-	journal_settled_locked(inode);
+	writeback_settled_locked(inode);
 	inode_save_locked(inode);
 	struct waiter *now = p->now, *next = p->next;
 	inode->publish = NULL;

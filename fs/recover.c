@@ -22,9 +22,13 @@
 #include "fs/inode.h"
 #include "fs/marker.h"
 #include "fs/pending.h"
+#include "fs/pool.h"
 #include "fs/publish.h"
+#include "fs/s3/list.h"
 #include "fs/s3/object.h"
+#include "fs/s3/upload.h"
 #include "fs/tree.h"
+#include "fs/writeback.h"
 #include "fs/writer.h"
 
 #define ENTRIES_AT_ONCE 256
@@ -106,8 +110,6 @@ static void restore_upload_locked(struct inode *inode, struct local *local,
 {
 	if (inode->journal_row && inode->journal_row != record->row)
 		journal_done(inode->fs->journal, inode->journal_row);
-	if (inode->local && inode->local->number != record->number)
-		spool_remove(inode->fs->spool, inode->local->number);
 	local_put(inode->local);
 	inode->local = local;
 	inode->staged = false;
@@ -116,6 +118,7 @@ static void restore_upload_locked(struct inode *inode, struct local *local,
 	inode->mtime_ns = record->mtime_ns;
 	inode->journal_row = record->row;
 	inode->changed++;
+	writeback_kept_locked(inode);
 }
 
 static int restore_upload(struct fs *fs, const struct journal_record *record)
@@ -204,6 +207,79 @@ static int restore_copy(struct fs *fs, const struct journal_record *record)
 	return pending_add(fs, record->key, inode);
 }
 
+/* ---- multipart uploads ---- */
+
+struct aborting {
+	struct fs *fs;
+	uint64_t row;
+	char *key, *upload_id; /* NULL: its id never came back; then the key is claimed, so
+				* that what is found is not a new upload of it */
+	bool claimed;
+};
+
+static void aborted(void *arg, const struct s3_reply *reply)
+{
+	struct aborting *a = arg;
+	if (reply->error == 0 || reply->error == -ENOENT)
+		journal_done(a->fs->journal, a->row);
+	else
+		log_warning("%s: a multipart upload that was begun could not be aborted: %s", a->key,
+			    strerror(-reply->error));
+	if (a->claimed)
+		pending_write_end(a->fs, a->key, 0);
+	free(a->key);
+	free(a->upload_id);
+	free(a);
+}
+
+/* The id of an upload of that very key.  -ENOENT: there is none. */
+static int find_upload(struct fs *fs, const char *key, char **ret_id)
+{
+	const char *slash = strrchr(key, '/');
+	_cleanup_free_ char *prefix = strndup(key, slash ? slash - key + 1 : 0);
+	struct s3_upload_listing *listing = NULL;
+	int r = prefix ? s3_list_uploads(fs->s3, prefix, NULL, &listing) : -ENOMEM;
+	if (r < 0)
+		return r;
+	r = -ENOENT;
+	for (size_t i = 0; r == -ENOENT && i < listing->count; i++)
+		if (!strcmp(listing->entries[i].key, key))
+			r = (*ret_id = strdup(listing->entries[i].upload_id)) ? 0 : -ENOMEM;
+	s3_upload_listing_free(listing);
+	return r;
+}
+
+/* On a thread that may wait. */
+static void abort_upload(void *arg)
+{
+	struct aborting *a = arg;
+	int r = a->upload_id ? 0 : find_upload(a->fs, a->key, &a->upload_id);
+	if (r < 0) {
+		aborted(a, &(struct s3_reply){ .error = r });
+		return;
+	}
+	s3_multipart_abort(a->fs->s3, a->key, a->upload_id, S3_CLASS_GC, aborted, a);
+}
+
+static int begin_abort(struct fs *fs, const struct journal_record *record)
+{
+	_cleanup_buf_ struct buf key = { 0 };
+	int r = fs_key(fs, record->key, &key);
+	struct aborting *a = r < 0 ? NULL : calloc(1, sizeof(*a));
+	if (!a)
+		return r < 0 ? r : -ENOMEM;
+	*a = (struct aborting){ .fs = fs, .row = record->row };
+	a->key = steal_pointer(&key.data);
+	a->upload_id = record->upload_id ? strdup(record->upload_id) : NULL;
+	a->claimed = !a->upload_id;
+	if (a->claimed && pending_write_begin(fs, a->key, 0, NULL) != 0) {
+		free(a->key); /* for the next mount */
+		free(a);
+		return 0;
+	}
+	return pool_submit(fs->waiters, abort_upload, a);
+}
+
 /* ---- what only this mount knows: a takeover ---- */
 
 static int drop_row(struct fs *fs, const struct journal_record *record)
@@ -244,8 +320,10 @@ static int restore_file_locked(struct inode *inode, uint32_t cell, const struct 
 	inode->wrote = file->flags & HANDOVER_WROTE;
 	inode->withdrawn = file->flags & HANDOVER_WITHDRAWN;
 	inode->mtime_ns = file->mtime_ns;
-	if (inode->staged || inode->journal_row)
+	bool as_kept = inode->journal_row && (!inode->local || inode->local->number == file->number);
+	if (inode->staged || as_kept)
 		return 0;
+	inode->local = local_put(inode->local); /* written on since */
 	if (file->number)
 		r = restore_local_locked(inode, file);
 	if (r == 0 && (file->flags & HANDOVER_DIRTY)) {
@@ -336,6 +414,8 @@ static int restore_entries(struct fs *fs)
 
 static int restore_row(struct fs *fs, const struct journal_record *record)
 {
+	if (record->kind == JOURNAL_MULTIPART)
+		return begin_abort(fs, record);
 	if (!took_effect(fs, record))
 		return drop_row(fs, record);
 	if (record->kind == JOURNAL_UPLOAD)

@@ -27,6 +27,7 @@
 #include "fs/pending.h"
 #include "fs/publish.h"
 #include "fs/tree.h"
+#include "fs/writeback.h"
 #include "fs/writer.h"
 
 struct move {
@@ -156,6 +157,8 @@ static int take_out_locked(struct move *m, struct stat *st)
 	spool_name(record.number, name);
 	int r = record.number ? staging_link_out(fs->staging, m->from.path.data,
 						 spool_dir_fd(fs->spool), name) : -EIO;
+	if (r == 0 && fs->config.writeback && fsync(spool_dir_fd(fs->spool)) < 0)
+		r = -errno;
 	if (r == 0)
 		r = publish_note_locked(inode, &record);
 	if (r < 0)
@@ -185,6 +188,7 @@ static int unstage_locked(struct move *m, const struct stat *st)
 	inode->size_bytes = st->st_size;
 	inode->mtime_ns = st->st_mtim.tv_sec * 1000000000ll + st->st_mtim.tv_nsec;
 	inode->changed++;
+	writeback_kept_locked(inode);
 	inode_save_locked(inode);
 	return 0;
 }
@@ -194,6 +198,8 @@ static int publish_staged(struct move *m)
 	struct fs *fs = m->fs;
 	struct stat st;
 	int r = writer_open_staged(m->inode);
+	if (r == 0 && fs->config.writeback) /* durable when it returns */
+		r = pool_may_wait() ? writer_sync_staged(m->inode) : -EAGAIN;
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&m->inode->lock);

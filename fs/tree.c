@@ -19,6 +19,7 @@
 #include "fs/pending.h"
 #include "fs/publish.h"
 #include "fs/reader.h"
+#include "fs/writeback.h"
 #include "fs/writer.h"
 
 #define CHILDREN_AT_ONCE 128
@@ -118,13 +119,27 @@ int tree_children(struct fs *fs, uint64_t dir, uint64_t cookie, tree_child_fn fn
 
 /* ---- making ---- */
 
+/* Before the first effect of making a name. */
+static void note_making(struct fs *fs)
+{
+	if (!attempt_node())
+		attempt_note_node(places_next_id(fs->places));
+}
+
+/* What is at a name that an earlier attempt was to make: did that make it?  In
+ * the staging tree nobody else does; the kernel holds the directory's lock. */
+static bool made_before(const struct meta_entry *e, const struct layout *layout, uint64_t noted)
+{
+	return noted && (e->id == noted || layout->class == LAYOUT_STAGED);
+}
+
 static int insert_local(struct fs *fs, const struct name *n, enum meta_kind kind,
 			struct meta_entry *ret_entry)
 {
 	uint64_t seq = places_next_id(fs->places);
 	int64_t now_ms = meta_now_ms();
 	struct meta_entry e = {
-		.id = places_next_id(fs->places),
+		.id = attempt_node() ? attempt_node() : places_next_id(fs->places),
 		.parent = n->dir,
 		.kind = kind,
 		.flags = META_LOCAL | META_MTIME_OWN,
@@ -134,7 +149,6 @@ static int insert_local(struct fs *fs, const struct name *n, enum meta_kind kind
 	};
 	if (!seq || !e.id)
 		return -EIO;
-	attempt_note_node(e.id);
 	if (kind == META_DIR) { /* just made: nothing is in it */
 		e.listed_seq = seq;
 		e.listed_ms = now_ms;
@@ -154,11 +168,15 @@ int tree_create(struct fs *fs, uint64_t dir, const char *name, struct attr *ret_
 	struct meta_entry e;
 	uint64_t made = attempt_node(); /* by an attempt whose process died */
 	int fd, excl = made ? 0 : O_EXCL, r = know_entry(fs, dir, name, &e);
-	bool there = r == 0 && e.id == made;
-	if (r != -ENOENT && !there)
-		return r < 0 ? r : -EEXIST;
-	r = name_of(fs, dir, name, &n);
-	if (r == 0 && n.layout.class == LAYOUT_STAGED) {
+	bool there = r == 0;
+	if (r == 0 || r == -ENOENT)
+		r = name_of(fs, dir, name, &n);
+	if (r < 0)
+		return r;
+	if (there && !made_before(&e, &n.layout, made))
+		return -EEXIST;
+	note_making(fs);
+	if (n.layout.class == LAYOUT_STAGED) {
 		r = staging_open_file(fs->staging, n.path.data, O_RDWR | O_CREAT | excl, &fd);
 		if (r == 0)
 			close(fd);
@@ -232,11 +250,15 @@ int tree_mkdir(struct fs *fs, uint64_t dir, const char *name, struct attr *ret_a
 	struct meta_entry e;
 	uint64_t made = attempt_node();
 	int r = know_entry(fs, dir, name, &e);
-	bool there = r == 0 && e.id == made;
-	if (r != -ENOENT && !there)
-		return r < 0 ? r : -EEXIST;
-	r = name_of(fs, dir, name, &n);
-	if (r == 0 && n.layout.class == LAYOUT_STAGED)
+	bool there = r == 0;
+	if (r == 0 || r == -ENOENT)
+		r = name_of(fs, dir, name, &n);
+	if (r < 0)
+		return r;
+	if (there && !made_before(&e, &n.layout, made))
+		return -EEXIST;
+	note_making(fs);
+	if (n.layout.class == LAYOUT_STAGED)
 		r = staging_mkdir(fs->staging, n.path.data);
 	if (r == -EEXIST && made)
 		r = 0;
@@ -330,9 +352,7 @@ bool tree_detach(struct inode *inode)
 	bool under_way = inode->publish;
 	if (inode->local && inode->local->number && !inode->local->busy)
 		inode->local->doomed_in = fs->spool;
-	if (inode->journal_row)
-		journal_done(fs->journal, inode->journal_row);
-	inode->journal_row = 0;
+	writeback_settled_locked(inode);
 	if (!inode->object_key && path) { /* reads go on under the old key */
 		_cleanup_buf_ struct buf key = { 0 };
 		if (fs_key(fs, path, &key) == 0)

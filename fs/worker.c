@@ -121,6 +121,7 @@ static enum exit_status work_open_fs(const struct options *o, struct work *w, ch
 		.dirmarkers = !strcmp(o->dirmarkers, "always")  ? DIRMARKERS_ALWAYS
 			      : !strcmp(o->dirmarkers, "never") ? DIRMARKERS_NEVER
 								: DIRMARKERS_LAZY,
+		.writeback = o->writeback, .writeback_max_bytes = o->writeback_max,
 		.takeover = channel_is_taken_over(w->channel),
 		.began_ms = channel_began_ms(w->channel, meta_now_ms()),
 		.progress = note_progress, .progress_arg = w->channel,

@@ -37,7 +37,7 @@ static int replace_local_locked(struct inode *inode, int fd, uint64_t number)
 	struct local *old = inode->local;
 	inode->local = local;
 	inode_save_locked(inode); /* before the old one goes */
-	if (old && !old->busy && old->number)
+	if (old && !old->busy && !old->kept && old->number)
 		spool_remove(inode->fs->spool, old->number);
 	local_put(old);
 	return 0;
@@ -93,7 +93,7 @@ static int lock_writable(struct inode *inode, bool keep)
 		int r = inode->error;
 		if (r == 0 && inode->staged)
 			r = open_staged_locked(inode);
-		else if (r == 0 && inode->local && inode->local->busy)
+		else if (r == 0 && inode->local && (inode->local->busy || inode->local->kept))
 			r = keep ? local_copy_locked(inode, inode->local->fd) : local_empty_locked(inode);
 		else if (r == 0 && !inode->local && (!keep || !inode->object_size || !inode->etag[0]))
 			r = local_empty_locked(inode);
@@ -237,10 +237,35 @@ int writer_sync_staged(struct inode *inode)
 	return r;
 }
 
+/* What was kept before is still owed; only what came after goes. */
+static bool back_to_kept_locked(struct inode *inode, struct local *old)
+{
+	struct stat st;
+	int fd;
+	if ((old && old->number == inode->kept_number) ||
+	    spool_open_file(inode->fs->spool, inode->kept_number, &fd) < 0)
+		return false;
+	inode->local = local_new(fd, inode->kept_number);
+	if (!inode->local || fstat(fd, &st) < 0) {
+		close(fd);
+		return false;
+	}
+	inode->local->kept = true;
+	inode->size_bytes = st.st_size;
+	inode->kept = inode->changed;
+	inode_save_locked(inode);
+	if (old && old->number)
+		spool_remove(inode->fs->spool, old->number);
+	local_put(old);
+	return true;
+}
+
 void writer_discard_locked(struct inode *inode)
 {
 	struct local *old = inode->local;
 	inode->local = NULL;
+	if (inode->kept_number && back_to_kept_locked(inode, old))
+		return;
 	inode->size_bytes = inode->object_size;
 	inode->copy_pending = inode->mtime_pending = false;
 	inode->published = inode->changed;

@@ -10,8 +10,10 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 from harness.gateway import Gateway  # noqa: E402
+from harness.images import Image  # noqa: E402
 from harness.mount import Mount  # noqa: E402
 from harness.radosgw import RadosGateway  # noqa: E402
+from harness.registry import Registry  # noqa: E402
 
 
 @pytest.fixture
@@ -54,6 +56,31 @@ def mounts(folder):
     finally:
         for mount in made:
             mount.kill()
+
+
+@pytest.fixture
+def registries(folder):
+    """registries(storage) -> a started Registry."""
+    made = []
+
+    def make(storage):
+        registry = Registry(f"{folder}/registry{len(made)}", storage)
+        made.append(registry)
+        return registry.start()
+    yield make
+    for registry in made:
+        registry.stop()
+
+
+@pytest.fixture
+def images(folder):
+    """images(sizes, seed) -> an Image."""
+    made = []
+
+    def make(sizes, seed=0):
+        made.append(Image(f"{folder}/image{len(made)}", sizes, seed))
+        return made[-1]
+    return make
 
 
 @pytest.hookimpl(hookwrapper=True)

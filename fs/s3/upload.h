@@ -17,8 +17,9 @@ struct s3_upload_options {
 	struct s3_put_options put;
 	uint64_t part_size_bytes; /* raised where the object would need > 10,000 parts */
 	unsigned parallel;	  /* parts in flight; 0: 4 */
-	/* Called on the event thread once CreateMultipartUpload has answered, so
-	 * that the upload can be noted in a journal; may be NULL. */
+	/* Called with s3_upload_start's arg, on the event thread, once
+	 * CreateMultipartUpload has answered, so that the upload can be noted in a
+	 * journal; may be NULL. */
 	void (*begun)(void *arg, const char *upload_id);
 };
 

@@ -11,6 +11,20 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "mount"))
 
 
+TOTALS = {"workers killed under load": 0, "both processes killed": 0, "files compared": 0,
+          "lost": 0, "orphans": 0}
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What README's table shows: counted by the run, printed at its end."""
+    terminalreporter.write_line("crash totals: " + ", ".join(f"{n} {what}" for what, n in TOTALS.items()))
+
+
+@pytest.fixture
+def totals():
+    return TOTALS
+
+
 class Killer(threading.Thread):
     """SIGKILLs the worker of a mount, each time after a random pause."""
 
@@ -31,6 +45,7 @@ class Killer(threading.Thread):
             return self.kills
         self.ended.set()
         self.join(10)
+        TOTALS["workers killed under load"] += self.kills
         # The last one is taken over before anybody asks for the end.
         end = time.monotonic() + 10
         while not self.mount.worker_pid() and time.monotonic() < end:

@@ -44,9 +44,16 @@ class Mount:
     def mount(self, seconds=30):
         self.process = Process(self.command(), self.folder + "/mount.log",
                                env=clean_environment(**credentials()))
-        wait_for(lambda: is_mounted(self.path) or not self.process.running(), seconds, "the mount")
+        wait_for(lambda: self.usable() or not self.process.running(), seconds, "the mount")
         assert self.process.running(), self.process.log()[-4000:]
         return self
+
+    def usable(self):
+        try:
+            os.statvfs(self.path)  # answered here, without the gateway
+        except OSError:
+            return False
+        return is_mounted(self.path)
 
     def log(self):
         return self.process.log()

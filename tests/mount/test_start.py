@@ -50,9 +50,9 @@ def check(outcome, status, *words):
     ({"umask": "9"}, "umask"), ({"dirmarkers": "some"}, "dirmarkers"),
     ({"log_level": "loud"}, "log_level"), ({"connections": "-1"}, "connections"),
     ({"exclusive": True, "shared": True}, "exclude"),
-    ({"writeback": True}, "not built yet"), ({"prefetch": True}, "not built yet"),
+    ({"prefetch": True}, "not built yet"),
     ({"metrics": "127.0.0.1:1"}, "not built yet"), ({"staging": "bucket"}, "not built yet"),
-    ({"passthrough": "auto"}, "not built yet"), ({"writeback_max": "1G"}, "not built yet"),
+    ({"passthrough": "auto"}, "not built yet"), ({"writeback_max": "much"}, "writeback_max"),
     ({"endpoint": "ftp://x"}, "endpoint"), ({"endpoint": "nonsense"}, "endpoint"),
     ({"cafile": "/no/such.pem"}, "/no/such.pem"),
 ])

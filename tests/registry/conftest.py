@@ -2,22 +2,7 @@
 """Registries on mounts, on either server."""
 import pytest
 
-from harness.images import Image
-from harness.registry import Registry, on_directory
-
-
-@pytest.fixture
-def registries(folder):
-    """registries(storage) -> a started Registry."""
-    made = []
-
-    def make(storage):
-        registry = Registry(f"{folder}/registry{len(made)}", storage)
-        made.append(registry)
-        return registry.start()
-    yield make
-    for registry in made:
-        registry.stop()
+from harness.registry import on_directory
 
 
 @pytest.fixture(params=["gateway", "radosgw"])
@@ -29,17 +14,6 @@ def server(request):
 def bucket_name(request):
     """A bucket for each test: radosgw lives for the whole session."""
     return "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:50].strip("-")
-
-
-@pytest.fixture
-def images(folder):
-    """images(sizes, seed) -> an Image."""
-    made = []
-
-    def make(sizes, seed=0):
-        made.append(Image(f"{folder}/image{len(made)}", sizes, seed))
-        return made[-1]
-    return make
 
 
 @pytest.fixture
