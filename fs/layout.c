@@ -9,7 +9,7 @@ struct part {
 	size_t length;
 };
 
-/* registry/v2 below "docker", a name of any depth, and at most eight more. */
+/* A key of 1,024 bytes has at most 512; a path of more is no registry's. */
 #define PARTS_MAX 520
 
 static bool part_is(struct part p, const char *text)
@@ -25,22 +25,20 @@ static unsigned split(const char *path, struct part *parts)
 		parts[n++] = (struct part){ path, slash - path };
 		path = *slash ? slash + 1 : slash;
 	}
-	return n;
+	return *path ? 0 : n; /* longer than any key */
 }
 
-static bool is_hex(struct part p)
+/* <alg> and <hex> that belong together. */
+static bool is_digest(struct part alg, struct part hex)
 {
-	if (p.length != 64 && p.length != 96 && p.length != 128)
+	size_t length = part_is(alg, "sha256") ? 64 : part_is(alg, "sha384") ? 96
+			: part_is(alg, "sha512") ? 128 : 0;
+	if (!length || hex.length != length)
 		return false;
-	for (size_t i = 0; i < p.length; i++)
-		if (!strchr("0123456789abcdef", p.text[i]))
+	for (size_t i = 0; i < hex.length; i++)
+		if (!hex.text[i] || !strchr("0123456789abcdef", hex.text[i]))
 			return false;
 	return true;
-}
-
-static bool is_alg(struct part p)
-{
-	return part_is(p, "sha256") || part_is(p, "sha384") || part_is(p, "sha512");
 }
 
 /* v3 writes `<leaf>.<uuid>.tmp` beside the leaf and renames it. */
@@ -73,13 +71,13 @@ static void copy_part(char *to, size_t room, struct part p)
 /* <alg>/<hex>/link, below _layers, revisions and index. */
 static void parse_links(struct layout *l, const struct part *p, unsigned n)
 {
-	if (n <= 1 || (n == 2 && is_alg(p[0]) && is_hex(p[1]))) {
+	if (n <= 1 || (n == 2 && is_digest(p[0], p[1]))) {
 		be(l, LAYOUT_SKELETON, LAYOUT_DIR);
 		if (n == 2)
 			l->leaf = "link";
 		return;
 	}
-	if (n == 3 && is_alg(p[0]) && is_hex(p[1]) && part_is(p[2], "link")) {
+	if (n == 3 && is_digest(p[0], p[1]) && part_is(p[2], "link")) {
 		be(l, LAYOUT_CONTENT, LAYOUT_FILE);
 		l->is_link = true;
 		copy_part(l->alg, sizeof(l->alg), p[0]);
@@ -154,7 +152,7 @@ static void parse_blobs(struct layout *l, const struct part *p, unsigned n)
 		be(l, LAYOUT_SKELETON, LAYOUT_DIR);
 		return;
 	}
-	if (!is_alg(p[0]) || p[1].length != 2 || !is_hex(p[2]) || memcmp(p[1].text, p[2].text, 2))
+	if (p[1].length != 2 || !is_digest(p[0], p[2]) || memcmp(p[1].text, p[2].text, 2))
 		return;
 	if (n == 3) {
 		be(l, LAYOUT_SKELETON, LAYOUT_DIR);
@@ -203,7 +201,7 @@ bool layout_parse_digest(const char *text, size_t length, char ret_alg[LAYOUT_AL
 		return false;
 	struct part alg = { text, colon - text };
 	struct part hex = { colon + 1, length - (colon - text) - 1 };
-	if (!is_alg(alg) || !is_hex(hex))
+	if (!is_digest(alg, hex))
 		return false;
 	copy_part(ret_alg, LAYOUT_ALG_MAX, alg);
 	copy_part(ret_hex, LAYOUT_HEX_MAX, hex);

@@ -110,6 +110,9 @@ static void test_digest(void **state)
 	assert_false(layout_parse_digest("sha256:" HEX "\n", 72, alg, hex));
 	assert_false(layout_parse_digest("", 0, alg, hex));
 	assert_false(layout_parse_digest("md5:" HEX, 68, alg, hex));
+	assert_false(layout_parse_digest("sha512:" HEX, 71, alg, hex)); /* another's length */
+	assert_false(layout_parse_digest("sha256:" HEX HEX, 135, alg, hex));
+	assert_true(layout_parse_digest("sha512:" HEX HEX, 135, alg, hex));
 	assert_false(layout_parse_digest("sha256:../../../../etc/passwd", 29, alg, hex));
 }
 
@@ -138,6 +141,12 @@ static void test_long(void **state)
 		memcpy(path + i, "a/", 3);
 	layout_parse(path, &l);
 	assert_int_equal(l.class, LAYOUT_MUTABLE);
+	/* What follows the last part that fits is not cut off the path's meaning. */
+	memcpy(path, R "/repositories/", strlen(R "/repositories/"));
+	layout_parse(path, &l);
+	assert_int_equal(l.class, LAYOUT_MUTABLE);
+	layout_parse(R "/blobs/sha256/e3/" HEX HEX "/data", &l);
+	assert_false(l.is_blob);
 }
 
 int main(void)
