@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -20,7 +19,6 @@
 #define CONNECT_TIMEOUT_S 10
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 10000
-#define RETRY_AFTER_MAX_S 30
 #define MISMATCHES_MAX 3
 #define SIGNED_MAX (S3_HEADERS_MAX + 4)
 
@@ -179,7 +177,10 @@ static int take_data(struct s3_request *r, const char *data, size_t n, long stat
 	uint64_t at = r->offset + r->delivered;
 	if (status == 200 && at != 0)
 		return -EIO;
-	if (status == 206 && r->range_start != (int64_t)at - (int64_t)r->body_sent)
+	/* A gateway that does not heed If-Match. */
+	if (r->if_match[0] && r->reply.etag[0] && strcmp(r->if_match, r->reply.etag))
+		return -ESTALE;
+	if (status == 206 && r->header.range_start != (int64_t)at - (int64_t)r->body_sent)
 		return -EIO;
 	if (r->length && r->delivered + n > r->length)
 		return -EIO;
@@ -203,78 +204,18 @@ static size_t write_answer(char *data, size_t size, size_t count, void *arg)
 	return e < 0 ? 0 : n;
 }
 
-/* A header's value without blanks, if it has this name. */
-static const char *header_value(const char *line, size_t n, const char *name, char *to, size_t room)
-{
-	size_t length = strlen(name);
-	if (n <= length || strncasecmp(line, name, length) || line[length] != ':')
-		return NULL;
-	const char *from = line + length + 1, *end = line + n;
-	while (from < end && (*from == ' ' || *from == '\t'))
-		from++;
-	while (end > from && strchr(" \t\r\n", end[-1]))
-		end--;
-	snprintf(to, room, "%.*s", (int)(end - from), from);
-	return to;
-}
-
-static int64_t parse_mtime(const char *text)
-{
-	char *end;
-	errno = 0;
-	long long s = strtoll(text, &end, 10);
-	int64_t ns = 0, scale = 100000000;
-	if (errno || end == text || s < 0 || s > 253402300799ll)
-		return 0;
-	if (*end == '.')
-		for (end++; *end >= '0' && *end <= '9' && scale; end++, scale /= 10)
-			ns += (*end - '0') * scale;
-	return s * 1000000000ll + ns;
-}
-
-static void take_range(struct s3_request *r, const char *value)
-{
-	long long start, end, total;
-	if (sscanf(value, "bytes %lld-%lld/%lld", &start, &end, &total) == 3 && start >= 0 &&
-	    end >= start && total > end) {
-		r->range_start = start;
-		r->reply.size_bytes = total;
-	}
-}
-
 static size_t read_header(char *line, size_t size, size_t count, void *arg)
 {
 	struct s3_request *r = arg;
-	struct s3_reply *reply = &r->reply;
 	size_t n = size * count;
-	char v[512];
-	if (header_value(line, n, "ETag", v, sizeof(v))) {
-		size_t length = strlen(v);
-		bool quoted = length >= 2 && v[0] == '"' && v[length - 1] == '"';
-		if (quoted)
-			v[length - 1] = 0;
-		if (length < S3_ETAG_MAX)
-			snprintf(reply->etag, sizeof(reply->etag), "%s", v + quoted);
-	} else if (header_value(line, n, "x-amz-meta-mtime", v, sizeof(v))) {
-		int64_t ns = parse_mtime(v);
-		if (ns)
-			reply->mtime_ns = ns;
-	} else if (header_value(line, n, "Last-Modified", v, sizeof(v))) {
-		if (!reply->mtime_ns)
-			reply->mtime_ns = curl_getdate(v, NULL) * 1000000000ll;
-	} else if (header_value(line, n, "Content-Length", v, sizeof(v))) {
-		if (reply->size_bytes < 0)
-			reply->size_bytes = strtoll(v, NULL, 10);
-	} else if (header_value(line, n, "Content-Range", v, sizeof(v))) {
-		take_range(r, v);
-	} else if (header_value(line, n, "x-amz-request-id", v, sizeof(v))) {
-		snprintf(reply->request_id, sizeof(reply->request_id), "%.63s", v);
-	} else if (header_value(line, n, "Retry-After", v, sizeof(v))) {
-		r->retry_after_s = strtol(v, NULL, 10);
-	} else if (header_value(line, n, "Date", v, sizeof(v))) {
-		r->client->server_time_s = curl_getdate(v, NULL);
-	}
-	return n;
+	int e = s3_header_take(line, n, &r->reply, &r->header);
+	if (r->header.date_s)
+		r->client->server_time_s = r->header.date_s;
+	if (e == 0)
+		return n;
+	snprintf(r->reply.message, sizeof(r->reply.message), "a length or range that cannot be");
+	r->data_error = e;
+	return 0;
 }
 
 /* ---- an attempt ---- */
@@ -456,8 +397,7 @@ static void forget_answer(struct s3_request *r)
 	r->reply = (struct s3_reply){ .size_bytes = -1 };
 	r->body_sent = 0;
 	r->data_error = 0;
-	r->retry_after_s = 0;
-	r->range_start = -1;
+	r->header = (struct s3_header){ .range_start = -1 };
 	buf_clear(&r->answer);
 }
 
@@ -552,6 +492,10 @@ static int judge(struct s3_request *r, CURLcode code, bool *retry)
 	int error = s3_error_of_answer(reply->status, reply->code, r->conditional);
 	if (error)
 		*retry = s3_error_retry(reply->status, reply->code);
+	if (!error && !strcmp(r->kind, "HeadObject") && reply->size_bytes < 0) {
+		snprintf(reply->message, sizeof(reply->message), "an object without a length");
+		error = -EIO;
+	}
 	if (!error && !etag_matches(r)) {
 		*retry = ++r->mismatches < MISMATCHES_MAX;
 		snprintf(reply->message, sizeof(reply->message),
@@ -570,8 +514,8 @@ static int64_t backoff_ms(const struct s3_request *r)
 	if (ms > BACKOFF_MAX_MS)
 		ms = BACKOFF_MAX_MS;
 	ms = ms / 2 + ms / 2 * random / 255;
-	long after = r->retry_after_s > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : r->retry_after_s;
-	return after * 1000 > ms ? after * 1000 + ms / 4 : ms;
+	int64_t after_ms = r->header.retry_after_s * 1000ll;
+	return after_ms > ms ? after_ms + ms / 4 : ms;
 }
 
 bool s3_request_ended(struct s3_request *r, CURLcode code, int64_t now_ms)

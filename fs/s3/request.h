@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "fs/s3/client.h"
+#include "fs/s3/header.h"
 #include "fs/s3/object.h"
 
 #define S3_HEADERS_MAX 12
@@ -64,9 +65,8 @@ struct s3_request {
 	bool content_md5; /* the gateway's ETags are no MD5s, or one did not match */
 	off_t body_sent;
 	uint64_t delivered; /* of a GET, over all attempts */
-	int64_t range_start, total_bytes;
+	struct s3_header header;
 	int data_error;
-	long retry_after_s;
 	unsigned attempts, mismatches;
 	int64_t quiet_since_ms, moved_ms, retry_at_ms;
 	bool credentials_retried;
