@@ -87,8 +87,15 @@ struct uploads_answer {
 static void finish_uploads(struct s3_request *r)
 {
 	struct uploads_answer *a = r->arg;
+	const char *sent = r->more, *next = NULL;
 	if (r->reply.error == 0)
 		r->reply.error = s3_xml_uploads(&r->answer, &a->listing);
+	if (r->reply.error == 0)
+		next = a->listing->next_key_marker;
+	if (sent && next && !strcmp(sent, next)) { /* L2 */
+		a->listing = s3_upload_listing_free(a->listing);
+		r->reply.error = -EIO;
+	}
 	s3_waiter_done(&a->waiter, &r->reply);
 }
 
@@ -106,6 +113,8 @@ int s3_list_uploads(struct s3_client *client, const char *prefix, const char *ke
 		e = s3_request_query(r, "prefix", prefix);
 	if (e == 0)
 		e = s3_request_query(r, "uploads", "");
+	if (e == 0 && key_marker && !(r->more = strdup(key_marker)))
+		e = -ENOMEM;
 	if (e < 0) {
 		s3_request_free(r);
 		return e;

@@ -8,7 +8,8 @@
  * Invariants
  *   L1  A prefix is empty or ends in '/', the delimiter is none or '/':
  *       the gateway refuses anything else, so it is never sent (-EINVAL).
- *   L2  A page whose next token is the one just sent is -EIO, not a loop.
+ *   L2  A page whose next token is the one just sent is -EIO, not a loop; so
+ *	 is one that may be cut short without saying where to go on.
  *   L3  Keys are decoded (encoding-type=url) and carry their length, since
  *       they may hold any byte but NUL: a key with NUL makes the page -EIO.
  */

@@ -2,12 +2,14 @@
 #include "fs/s3/xml.h"
 
 #include <errno.h>
+#include <libxml/SAX2.h>
 #include <libxml/parser.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "fs/s3/error.h"
+#include "fs/s3/header.h"
 #include "fs/s3/sign.h"
 
 static void doc_free(xmlDoc **doc)
@@ -23,18 +25,63 @@ static void text_free(xmlChar **text)
 #define _cleanup_doc_ _cleanup_(doc_free)
 #define _cleanup_text_ _cleanup_(text_free)
 
+/* ---- parsing, within bounds ---- */
+
+/* A page of 1,000 keys has some 12,000 elements, 10,000 parts 60,000; each node
+ * takes 240 bytes with its text, whatever the 8 MiB of an answer hold. */
+#define NODES_MAX 150000
+
+/* xmlStopParser alone would hand out what it has so far: a short listing. */
+static void refuse(xmlParserCtxt *ctxt)
+{
+	xmlStopParser(ctxt);
+	ctxt->wellFormed = 0;
+}
+
+static void refuse_dtd(void *arg, const xmlChar *name, const xmlChar *id, const xmlChar *uri)
+{
+	refuse(arg);
+}
+
+static void count_element(void *arg, const xmlChar *name, const xmlChar *prefix,
+			  const xmlChar *uri, int spaces, const xmlChar **space, int count,
+			  int defaulted, const xmlChar **attributes)
+{
+	xmlParserCtxt *ctxt = arg;
+	size_t *left = ctxt->_private;
+	size_t more = 1 + spaces + count;
+	if (*left < more) {
+		refuse(ctxt);
+		return;
+	}
+	*left -= more;
+	xmlSAX2StartElementNs(arg, name, prefix, uri, spaces, space, count, defaulted, attributes);
+}
+
 static xmlNode *parse(const struct buf *body, const char *root_name, xmlDoc **ret_doc)
 {
-	if (!body->length)
+	size_t left = NODES_MAX;
+	xmlParserCtxt *ctxt = body->length ? xmlNewParserCtxt() : NULL;
+	if (!ctxt)
 		return NULL;
-	xmlDoc *doc = xmlReadMemory(body->data, body->length, NULL, NULL,
-				    XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	ctxt->_private = &left;
+	ctxt->sax->internalSubset = refuse_dtd;
+	ctxt->sax->startElementNs = count_element;
+	ctxt->sax->comment = NULL; /* nodes that nobody counts */
+	ctxt->sax->processingInstruction = NULL;
+	xmlDoc *doc = xmlCtxtReadMemory(ctxt, body->data, body->length, NULL, NULL,
+					XML_PARSE_NONET | XML_PARSE_NOERROR |
+						XML_PARSE_NOWARNING | XML_PARSE_NOCDATA |
+						XML_PARSE_COMPACT);
+	xmlFreeParserCtxt(ctxt);
 	*ret_doc = doc;
 	if (!doc || doc->intSubset || doc->extSubset)
 		return NULL;
 	xmlNode *root = xmlDocGetRootElement(doc);
 	return root && !strcmp((const char *)root->name, root_name) ? root : NULL;
 }
+
+/* ---- reading ---- */
 
 static bool is_element(const xmlNode *n, const char *name)
 {
@@ -78,13 +125,18 @@ static int child_number(xmlNode *parent, const char *name, int64_t *ret)
 
 static void child_etag(xmlNode *parent, char to[S3_ETAG_MAX])
 {
-	char text[S3_ETAG_MAX + 2];
+	char text[S3_ETAG_MAX + 8]; /* with quotes; a longer one is none */
 	child_text(parent, "ETag", text, sizeof(text));
-	size_t n = strlen(text);
-	bool quoted = n >= 2 && text[0] == '"' && text[n - 1] == '"';
-	if (quoted)
-		text[n - 1] = 0;
-	snprintf(to, S3_ETAG_MAX, "%.*s", S3_ETAG_MAX - 1, text + quoted);
+	s3_header_etag(text, to);
+}
+
+/* IsTruncated.  What is neither true nor false could hide a page. */
+static int child_truncated(xmlNode *root, bool *ret)
+{
+	char text[8];
+	child_text(root, "IsTruncated", text, sizeof(text));
+	*ret = !strcmp(text, "true");
+	return *ret || !text[0] || !strcmp(text, "false") ? 0 : -EIO;
 }
 
 int s3_parse_iso_time(const char *text, int64_t *ret_ns)
@@ -100,8 +152,7 @@ int s3_parse_iso_time(const char *text, int64_t *ret_ns)
 	if (text[n] == '.')
 		for (n++; text[n] >= '0' && text[n] <= '9'; n++, scale /= 10)
 			ns += (text[n] - '0') * scale;
-	*ret_ns = timegm(&tm) * 1000000000ll + ns;
-	return 0;
+	return s3_header_time(timegm(&tm), ns, ret_ns);
 }
 
 int s3_xml_error(const struct buf *body, struct s3_reply *reply)
@@ -184,6 +235,8 @@ static int read_object(xmlNode *n, bool encoded, struct s3_list_entry *e)
 		e->mtime_ns = 0;
 	child_etag(n, e->etag);
 	int r = child_number(n, "Size", &e->size_bytes);
+	if (e->size_bytes > S3_SIZE_MAX)
+		return -EIO;
 	return r == 0 && encoded ? s3_uri_decode(e->key) : r;
 }
 
@@ -191,9 +244,10 @@ static int read_prefix(xmlNode *n, bool encoded, struct s3_list_entry *e)
 {
 	e->is_prefix = true;
 	e->key = child_dup(n, "Prefix");
-	if (!e->key)
+	if (!e->key || (encoded && s3_uri_decode(e->key) < 0))
 		return -EIO;
-	return encoded ? s3_uri_decode(e->key) : 0;
+	size_t n_key = strlen(e->key);
+	return n_key && e->key[n_key - 1] == '/' ? 0 : -EIO;
 }
 
 static void listing_cleanup(struct s3_listing **l)
@@ -206,11 +260,13 @@ int s3_xml_listing(const struct buf *body, struct s3_listing **ret_listing)
 	_cleanup_doc_ xmlDoc *doc = NULL;
 	xmlNode *root = parse(body, "ListBucketResult", &doc);
 	_cleanup_(listing_cleanup) struct s3_listing *l = root ? listing_new(root) : NULL;
-	char truncated[8], encoding[8];
+	char encoding[8];
+	bool truncated;
 	if (!l)
 		return root ? -ENOMEM : -EIO;
+	if (child_truncated(root, &truncated) < 0)
+		return -EIO;
 	child_text(root, "EncodingType", encoding, sizeof(encoding));
-	child_text(root, "IsTruncated", truncated, sizeof(truncated));
 	bool encoded = !strcmp(encoding, "url");
 	for (xmlNode *n = root->children; n; n = n->next) {
 		int r = 0;
@@ -221,7 +277,7 @@ int s3_xml_listing(const struct buf *body, struct s3_listing **ret_listing)
 		if (r < 0)
 			return -EIO;
 	}
-	if (!strcmp(truncated, "true")) {
+	if (truncated) {
 		l->next_token = child_dup(root, "NextContinuationToken");
 		if (!l->next_token || !l->next_token[0])
 			return -EIO;
@@ -252,36 +308,50 @@ int s3_xml_parts(const struct buf *body, struct s3_listing **ret_listing)
 	return 0;
 }
 
+static struct s3_upload_listing *upload_listing_new(xmlNode *root)
+{
+	struct s3_upload_listing *l = calloc(1, sizeof(*l));
+	size_t room = 1;
+	for (xmlNode *n = root->children; n; n = n->next)
+		room++;
+	if (l && !(l->entries = calloc(room, sizeof(*l->entries)))) {
+		free(l);
+		return NULL;
+	}
+	return l;
+}
+
+static void upload_listing_cleanup(struct s3_upload_listing **l)
+{
+	s3_upload_listing_free(*l);
+}
+
 int s3_xml_uploads(const struct buf *body, struct s3_upload_listing **ret_listing)
 {
 	_cleanup_doc_ xmlDoc *doc = NULL;
 	xmlNode *root = parse(body, "ListMultipartUploadsResult", &doc);
-	size_t room = 1;
-	char truncated[8];
-	if (!root)
+	_cleanup_(upload_listing_cleanup) struct s3_upload_listing *l =
+		root ? upload_listing_new(root) : NULL;
+	bool truncated;
+	if (!l)
+		return root ? -ENOMEM : -EIO;
+	if (child_truncated(root, &truncated) < 0)
 		return -EIO;
-	for (xmlNode *n = root->children; n; n = n->next)
-		room++;
-	struct s3_upload_listing *l = calloc(1, sizeof(*l));
-	if (!l || !(l->entries = calloc(room, sizeof(*l->entries)))) {
-		free(l);
-		return -ENOMEM;
-	}
 	for (xmlNode *n = root->children; n; n = n->next) {
 		if (!is_element(n, "Upload"))
 			continue;
 		struct s3_upload_entry *e = &l->entries[l->count++];
 		e->key = child_dup(n, "Key");
 		e->upload_id = child_dup(n, "UploadId");
-		if (!e->key || !e->upload_id) {
-			s3_upload_listing_free(l);
+		if (!e->key || !e->upload_id)
 			return -EIO;
-		}
 	}
-	child_text(root, "IsTruncated", truncated, sizeof(truncated));
-	if (!strcmp(truncated, "true"))
+	if (truncated) {
 		l->next_key_marker = child_dup(root, "NextKeyMarker");
-	*ret_listing = l;
+		if (!l->next_key_marker || !l->next_key_marker[0])
+			return -EIO;
+	}
+	*ret_listing = steal_pointer(&l);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * s3/xml - the gateway's answers.  Untrusted: no network, no DTD, no entities
- * but XML's own, numbers range-checked.
+ * but XML's own, a bounded number of elements, numbers range-checked.
  *
  * -EIO: not what was asked for.  Outputs are owned by the caller.
  */

@@ -69,6 +69,14 @@ static void test_hostile_listings(void **state)
 		LIST("<IsTruncated>true</IsTruncated>"),
 		"<!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">]>"
 		"<ListBucketResult><Prefix>&b;</Prefix></ListBucketResult>",
+		LIST("<IsTruncated>yes</IsTruncated>"), LIST("<IsTruncated> true</IsTruncated>"),
+		LIST("<IsTruncated>true</IsTruncated><NextContinuationToken/>"),
+		LIST(OBJECT("a", "53687091200001")), LIST(OBJECT("a", "9223372036854775807")),
+		LIST("<CommonPrefixes><Prefix>d</Prefix></CommonPrefixes>"),
+		LIST("<CommonPrefixes><Prefix></Prefix></CommonPrefixes>"),
+		LIST(OBJECT("a&#0;b", "1")), LIST(OBJECT("a\x01" "b", "1")), LIST(OBJECT("a&#1;b", "1")),
+		LIST(OBJECT("a\xff\xfe", "1")), LIST(OBJECT("&b;", "1")),
+		"<!DOCTYPE ListBucketResult><ListBucketResult></ListBucketResult>",
 		"<!DOCTYPE x SYSTEM \"file:///etc/passwd\"><ListBucketResult></ListBucketResult>",
 	};
 	(void)state;
@@ -78,6 +86,80 @@ static void test_hostile_listings(void **state)
 		if (listing_of(bad[i], &l) != -EIO || l != untouched)
 			fail_msg("accepted: %.80s", bad[i]);
 	}
+}
+
+/* What one key says does not spoil the page, where it is only a detail. */
+static void test_odd_details(void **state)
+{
+	struct s3_listing *l = NULL;
+	(void)state;
+	assert_int_equal(listing_of(LIST(
+		"<Contents><Key>a</Key><LastModified>9999-12-31T23:59:59.999999999999999Z</LastModified>"
+		"<ETag>&quot;a&#13;&#10;x-evil:1&quot;</ETag><Size>1</Size></Contents>"
+		"<Contents><Key>b</Key><LastModified>-999-99-99T99:99:99Z</LastModified>"
+		"<ETag>W/&quot;b&quot;</ETag><Size>53687091200000</Size></Contents>"), &l), 0);
+	assert_int_equal(l->entries[0].mtime_ns, 0);
+	assert_string_equal(l->entries[0].etag, "");
+	assert_int_equal(l->entries[1].mtime_ns, 0);
+	assert_string_equal(l->entries[1].etag, "b");
+	assert_true(l->entries[1].size_bytes == 53687091200000);
+	s3_listing_free(l);
+}
+
+/* Eight MiB of empty elements would be half a gigabyte of nodes. */
+static void test_too_many_elements(void **state)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	struct s3_listing *l;
+	(void)state;
+	assert_int_equal(buf_add_str(&b, "<ListBucketResult>"), 0);
+	for (int i = 0; i < 200000; i++)
+		assert_int_equal(buf_add_str(&b, "<a/>"), 0);
+	assert_int_equal(buf_add_str(&b, "</ListBucketResult>"), 0);
+	assert_int_equal(s3_xml_listing(&b, &l), -EIO);
+}
+
+/* A full page of all that S3 tells of a key is not too much. */
+static void test_full_page(void **state)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	struct s3_listing *l;
+	(void)state;
+	assert_int_equal(buf_add_str(&b, "<ListBucketResult>"), 0);
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(buf_addf(&b, "<Contents><Key>%d</Key><Size>1</Size><ETag>\"x\"</ETag>"
+					      "<StorageClass>STANDARD</StorageClass><Owner><ID>i</ID>"
+					      "<DisplayName>d</DisplayName></Owner><ChecksumAlgorithm>c"
+					      "</ChecksumAlgorithm><ChecksumType>t</ChecksumType>"
+					      "<UserMetadata><Items/></UserMetadata></Contents>", i), 0);
+	assert_int_equal(buf_add_str(&b, "</ListBucketResult>"), 0);
+	assert_int_equal(s3_xml_listing(&b, &l), 0);
+	assert_int_equal(l->count, 1000);
+	s3_listing_free(l);
+}
+
+static int uploads_of(const char *text, struct s3_upload_listing **ret)
+{
+	struct buf b = body_of(text);
+	int r = s3_xml_uploads(&b, ret);
+	buf_free(&b);
+	return r;
+}
+
+#define UPLOADS(x) "<ListMultipartUploadsResult>" x "</ListMultipartUploadsResult>"
+
+static void test_uploads(void **state)
+{
+	struct s3_upload_listing *l = NULL;
+	(void)state;
+	assert_int_equal(uploads_of(UPLOADS("<Upload><Key>k</Key><UploadId>u</UploadId></Upload>"
+					    "<IsTruncated>true</IsTruncated>"
+					    "<NextKeyMarker>k</NextKeyMarker>"), &l), 0);
+	assert_int_equal(l->count, 1);
+	assert_string_equal(l->next_key_marker, "k");
+	assert_null(s3_upload_listing_free(l));
+	assert_int_equal(uploads_of(UPLOADS("<IsTruncated>true</IsTruncated>"), &l), -EIO);
+	assert_int_equal(uploads_of(UPLOADS("<Upload><Key>k</Key></Upload>"), &l), -EIO);
 }
 
 static void test_errors(void **state)
@@ -151,6 +233,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_listing),	    cmocka_unit_test(test_hostile_listings),
+		cmocka_unit_test(test_odd_details), cmocka_unit_test(test_too_many_elements),
+		cmocka_unit_test(test_full_page),   cmocka_unit_test(test_uploads),
 		cmocka_unit_test(test_errors),	    cmocka_unit_test(test_deleted),
 		cmocka_unit_test(test_error_table), cmocka_unit_test(test_escape),
 	};
