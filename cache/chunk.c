@@ -354,8 +354,9 @@ int chunk_file_write(struct chunk_file *file, const void *data, size_t length,
 /* Bytes more are in the cache: give way before the disk is full. */
 static void count(struct chunk_store *store, uint64_t bytes)
 {
-	uint64_t unchecked = store->unchecked += bytes;
-	uint64_t used = (store->used += (int64_t)bytes) > 0 ? chunk_store_used(store) : 0;
+	uint64_t unchecked = atomic_fetch_add(&store->unchecked, bytes) + bytes;
+	int64_t counted = atomic_fetch_add(&store->used, (int64_t)bytes) + (int64_t)bytes;
+	uint64_t used = counted > 0 ? chunk_store_used(store) : 0;
 	bool over = store->cache_size_bytes && used > store->cache_size_bytes;
 
 	if (!over && unchecked < CHECK_BYTES)
