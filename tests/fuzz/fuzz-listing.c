@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "cache/meta.h"
 #include "fs/fs.h"
+#include "fs/handover.h"
 #include "fs/name.h"
 #include "fs/pool.h"
 #include "fs/s3/list.h"
@@ -109,7 +110,9 @@ static void fs_begin(void)
 				    .part_size_bytes = 5 << 20 };
 	char message[1024];
 	places = fuzz_places();
-	REQUIRE(fs_create(&config, places, NULL, &fs, message, sizeof(message)) == 0);
+	struct handover *handover;
+	REQUIRE(handover_open(NULL, &handover) == 0);
+	REQUIRE(fs_create(&config, places, NULL, handover, &fs, message, sizeof(message)) == 0);
 	fs->began_ms = meta_now_ms();
 }
 
