@@ -15,7 +15,6 @@
 #include "fs/inode.h"
 #include "fs/marker.h"
 #include "fs/op.h"
-#include "fs/pending.h"
 #include "fs/publish.h"
 #include "fs/reader.h"
 #include "fs/tree.h"
@@ -538,17 +537,9 @@ static int run_fsyncdir(struct op *op)
 		marker_write(op->fs, op->node, op_park(op));
 		return -EINPROGRESS;
 	}
-	bool root = op->node == FUSE_ROOT_ID; /* all that there is */
-	if (op->fs->config.writeback && !root && !pool_may_wait())
-		return -EAGAIN;
-	int r = op->fs->config.writeback && !root ? writeback_keep_dir(op->fs, op->node) : -EDQUOT;
-	if (r < 0 && r != -EDQUOT)
-		return r;
 	op->run_again = true;
-	if (r == 0)
-		pending_wait_deletes(op->fs, op->node, op_park(op));
-	else
-		publish_wait_dir(op->fs, root ? 0 : op->node, op_park(op));
+	/* Of the root: all that there is. */
+	publish_wait_dir(op->fs, op->node == FUSE_ROOT_ID ? 0 : op->node, op_park(op));
 	return -EINPROGRESS;
 }
 

@@ -27,7 +27,6 @@ struct change {
 struct dir_wait {
 	uint64_t dir;
 	uint64_t ticket; /* waits for changes up to this one */
-	bool deletes_only;
 	int error;
 	struct waiter *waiter;
 	struct dir_wait *next;
@@ -115,7 +114,7 @@ static bool dir_busy_locked(struct pending *p, const struct dir_wait *w)
 {
 	for (struct change *c = p->changes; c; c = c->hh.next)
 		if ((!w->dir || c->dir == w->dir) && c->ticket <= w->ticket &&
-		    ((c->writing && !w->deletes_only) || c->deleting || c->delete_wanted))
+		    (c->writing || c->deleting || c->delete_wanted))
 			return true;
 	return false;
 }
@@ -244,7 +243,7 @@ int pending_delete(struct fs *fs, const char *key, uint64_t dir)
 	return c ? 0 : -ENOMEM;
 }
 
-static void wait_dir(struct fs *fs, uint64_t dir, bool deletes_only, struct waiter *waiter)
+void pending_wait_dir(struct fs *fs, uint64_t dir, struct waiter *waiter)
 {
 	struct pending *p = fs->pending;
 	struct dir_wait *w = calloc(1, sizeof(*w));
@@ -253,8 +252,7 @@ static void wait_dir(struct fs *fs, uint64_t dir, bool deletes_only, struct wait
 		return;
 	}
 	pthread_mutex_lock(&p->lock);
-	*w = (struct dir_wait){ .dir = dir, .ticket = p->last_ticket, .waiter = waiter,
-				.deletes_only = deletes_only };
+	*w = (struct dir_wait){ .dir = dir, .ticket = p->last_ticket, .waiter = waiter };
 	bool busy = dir_busy_locked(p, w);
 	if (busy) {
 		w->next = p->waits;
@@ -265,16 +263,6 @@ static void wait_dir(struct fs *fs, uint64_t dir, bool deletes_only, struct wait
 		free(w);
 		waiter->done(waiter, 0);
 	}
-}
-
-void pending_wait_dir(struct fs *fs, uint64_t dir, struct waiter *waiter)
-{
-	wait_dir(fs, dir, false, waiter);
-}
-
-void pending_wait_deletes(struct fs *fs, uint64_t dir, struct waiter *waiter)
-{
-	wait_dir(fs, dir, true, waiter);
 }
 
 int pending_add(struct fs *fs, const char *path, struct inode *inode)

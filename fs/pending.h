@@ -54,7 +54,5 @@ int pending_inodes(struct fs *fs, uint64_t dir, struct inode ***ret_inodes, size
 int pending_delete(struct fs *fs, const char *key, uint64_t dir);
 
 /* P3.  Told at once (before return) if there is nothing. */
-/* The same for deletes alone. */
-void pending_wait_deletes(struct fs *fs, uint64_t dir, struct waiter *waiter);
 void pending_wait_dir(struct fs *fs, uint64_t dir, struct waiter *waiter);
 /* dir 0: everything, of all directories. */

@@ -447,7 +447,7 @@ static void step_finish(struct publish *p)
 
 	if (p->error)
 		log_failure(p);
-	if (p->error && superseded)
+	if (p->error && superseded && !p->local->kept)
 		settle_local(p, false);
 	if (withdraw)
 		tree_withdraw(fs, inode->id);

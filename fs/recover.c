@@ -155,12 +155,15 @@ static int restore_upload(struct fs *fs, const struct journal_record *record)
 /* In a fresh mount: before anybody sees the tree. */
 static int make_copy(struct fs *fs, const struct journal_record *record)
 {
-	struct s3_waiter asked = S3_WAITER_INIT, copied = S3_WAITER_INIT;
+	struct s3_waiter asked = S3_WAITER_INIT, copied = S3_WAITER_INIT,
+			 deleted = S3_WAITER_INIT;
 	_cleanup_buf_ struct buf key = { 0 };
 	struct s3_reply reply;
 	int r = fs_key(fs, record->key, &key);
 	if (r < 0)
 		return r;
+	if (!strcmp(key.data, record->from_key)) /* there and back: it is where it belongs */
+		return journal_done(fs->journal, record->row);
 	s3_object_head(fs->s3, record->from_key, S3_CLASS_PUSH, s3_waiter_done, &asked);
 	r = s3_waiter_wait(&asked, &reply);
 	if (r == -ENOENT || (r == 0 && strcmp(reply.etag, record->etag)))
@@ -172,8 +175,12 @@ static int make_copy(struct fs *fs, const struct journal_record *record)
 	r = s3_waiter_wait(&copied, &reply);
 	if (r < 0)
 		return r;
+	/* Now, since the next row may write that key. */
+	s3_object_delete(fs->s3, record->from_key, S3_CLASS_PUSH, s3_waiter_done, &deleted);
+	r = s3_waiter_wait(&deleted, &reply);
+	if (r < 0)
+		return r;
 	log_info("%s: renamed to %s, as it was begun", record->from_key, record->key);
-	pending_delete(fs, record->from_key, 0);
 	return journal_done(fs->journal, record->row);
 }
 
@@ -336,16 +343,23 @@ static int restore_file_locked(struct inode *inode, uint32_t cell, const struct 
 	return r;
 }
 
+/* *named: it has a path, which is in `path`. */
+static int hold_node(struct fs *fs, uint64_t node, struct buf *path, bool *named,
+		     struct inode **ret_inode)
+{
+	struct meta_entry e;
+	int r = meta_get(fs->meta, node, &e);
+	*named = r == 0 && meta_path(fs->meta, node, path) == 0;
+	return r < 0 ? r : inode_hold(fs, &e, *named ? path->data : NULL, ret_inode);
+}
+
 static int restore_file(void *arg, uint32_t cell, const struct handover_file *file)
 {
 	_cleanup_buf_ struct buf path = { 0 };
 	_cleanup_inode_ struct inode *inode = NULL;
 	struct fs *fs = arg;
-	struct meta_entry e;
-	int r = meta_get(fs->meta, file->node, &e);
-	bool named = r == 0 && meta_path(fs->meta, file->node, &path) == 0;
-	if (r == 0)
-		r = inode_hold(fs, &e, named ? path.data : NULL, &inode);
+	bool named;
+	int r = hold_node(fs, file->node, &path, &named, &inode);
 	if (r < 0) {
 		handover_drop_file(fs->handover, &cell);
 		return 0;
@@ -366,11 +380,8 @@ static int restore_handle(void *arg, uint32_t cell, const struct handover_handle
 	_cleanup_buf_ struct buf path = { 0 };
 	_cleanup_inode_ struct inode *inode = NULL;
 	struct fs *fs = arg;
-	struct meta_entry e;
-	int r = meta_get(fs->meta, handle->node, &e);
-	bool named = r == 0 && meta_path(fs->meta, handle->node, &path) == 0;
-	if (r == 0)
-		r = inode_hold(fs, &e, named ? path.data : NULL, &inode);
+	bool named;
+	int r = hold_node(fs, handle->node, &path, &named, &inode);
 	if (r == 0)
 		r = handle_restore(fs, inode, handle->number, handle->may_write, cell);
 	if (r == 0)
@@ -460,6 +471,15 @@ static int drop_orphan(void *arg, uint64_t number)
 	return spool_remove(all->fs->spool, number);
 }
 
+/* By what is in the journal now: rows that did not count are gone. */
+static void drop_orphans(struct fs *fs)
+{
+	_cleanup_(todos_free) struct todos all = { .fs = fs };
+	all.last = &all.first;
+	if (journal_each(fs->journal, collect, &all) == 0)
+		spool_each(fs->spool, drop_orphan, &all);
+}
+
 static int note_staged(void *arg, const char *name, const struct stat *st)
 {
 	(void)name, (void)st;
@@ -495,7 +515,6 @@ int recover_run(struct fs *fs)
 	int r = journal_each(fs->journal, collect, &all);
 	if (r < 0)
 		return r;
-	spool_each(fs->spool, drop_orphan, &all);
 	/* All of them before the first is published: a link finds its blob. */
 	restore_rows(&all);
 	if (fs->config.takeover) {
@@ -503,5 +522,6 @@ int recover_run(struct fs *fs)
 		handover_each_file(fs->handover, restore_file, fs);
 		r = restore_entries(fs);
 	}
+	drop_orphans(fs);
 	return r < 0 ? r : start_publishing(fs);
 }

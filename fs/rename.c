@@ -228,15 +228,16 @@ static void want(void *arg, struct waiter *waiter)
 }
 
 /* What was written and not published yet is published first, under its old
- * name: a copy moves only what is in the bucket. */
+ * name: a copy moves only what is in the bucket.  So is what an earlier rename
+ * owes: the journal speaks of one move of an object at a time. */
 static int settle_source(struct inode *inode)
 {
 	pthread_mutex_lock(&inode->lock);
 	bool dirty = inode_dirty_locked(inode) && (inode->etag[0] || inode->publish);
 	bool new_only = inode_dirty_locked(inode) && !inode->etag[0] && !inode->publish;
-	bool copying = inode->copy_pending;
+	bool failed = inode->copy_pending && !inode->publish;
 	pthread_mutex_unlock(&inode->lock);
-	if (copying)
+	if (failed)
 		return 0;
 	if (!dirty || new_only)
 		return 0;

@@ -119,20 +119,6 @@ int tree_children(struct fs *fs, uint64_t dir, uint64_t cookie, tree_child_fn fn
 
 /* ---- making ---- */
 
-/* Before the first effect of making a name. */
-static void note_making(struct fs *fs)
-{
-	if (!attempt_node())
-		attempt_note_node(places_next_id(fs->places));
-}
-
-/* What is at a name that an earlier attempt was to make: did that make it?  In
- * the staging tree nobody else does; the kernel holds the directory's lock. */
-static bool made_before(const struct meta_entry *e, const struct layout *layout, uint64_t noted)
-{
-	return noted && (e->id == noted || layout->class == LAYOUT_STAGED);
-}
-
 static int insert_local(struct fs *fs, const struct name *n, enum meta_kind kind,
 			struct meta_entry *ret_entry)
 {
@@ -160,22 +146,39 @@ static int insert_local(struct fs *fs, const struct name *n, enum meta_kind kind
 	return r;
 }
 
+/*
+ * May a name be made?  1: an attempt whose process died has made it already, and
+ * *ret_entry is that; 0: yes, and it is noted that this one does; or an errno.
+ * In the staging tree nobody else makes it meanwhile: the kernel holds the
+ * directory's lock.
+ */
+static int begin_making(struct fs *fs, uint64_t dir, const char *name, struct name *ret_name,
+			struct meta_entry *ret_entry)
+{
+	uint64_t noted = attempt_node();
+	int r = know_entry(fs, dir, name, ret_entry);
+	bool there = r == 0;
+	if (there || r == -ENOENT)
+		r = name_of(fs, dir, name, ret_name);
+	if (r < 0)
+		return r;
+	if (there && (!noted || (ret_entry->id != noted && ret_name->layout.class != LAYOUT_STAGED)))
+		return -EEXIST;
+	if (!noted)
+		attempt_note_node(places_next_id(fs->places));
+	return there;
+}
+
 int tree_create(struct fs *fs, uint64_t dir, const char *name, struct attr *ret_attr,
 		struct inode **ret_inode)
 {
 	_cleanup_(name_free) struct name n = { 0 };
 	_cleanup_inode_ struct inode *inode = NULL;
 	struct meta_entry e;
-	uint64_t made = attempt_node(); /* by an attempt whose process died */
-	int fd, excl = made ? 0 : O_EXCL, r = know_entry(fs, dir, name, &e);
-	bool there = r == 0;
-	if (r == 0 || r == -ENOENT)
-		r = name_of(fs, dir, name, &n);
-	if (r < 0)
-		return r;
-	if (there && !made_before(&e, &n.layout, made))
-		return -EEXIST;
-	note_making(fs);
+	int fd, excl = attempt_node() ? 0 : O_EXCL;
+	int there = begin_making(fs, dir, name, &n, &e), r = 0;
+	if (there < 0)
+		return there;
 	if (n.layout.class == LAYOUT_STAGED) {
 		r = staging_open_file(fs->staging, n.path.data, O_RDWR | O_CREAT | excl, &fd);
 		if (r == 0)
@@ -248,19 +251,13 @@ int tree_mkdir(struct fs *fs, uint64_t dir, const char *name, struct attr *ret_a
 {
 	_cleanup_(name_free) struct name n = { 0 };
 	struct meta_entry e;
-	uint64_t made = attempt_node();
-	int r = know_entry(fs, dir, name, &e);
-	bool there = r == 0;
-	if (r == 0 || r == -ENOENT)
-		r = name_of(fs, dir, name, &n);
-	if (r < 0)
-		return r;
-	if (there && !made_before(&e, &n.layout, made))
-		return -EEXIST;
-	note_making(fs);
+	bool again = attempt_node();
+	int there = begin_making(fs, dir, name, &n, &e), r = 0;
+	if (there < 0)
+		return there;
 	if (n.layout.class == LAYOUT_STAGED)
 		r = staging_mkdir(fs->staging, n.path.data);
-	if (r == -EEXIST && made)
+	if (r == -EEXIST && again)
 		r = 0;
 	if (r == 0 && !there)
 		r = insert_local(fs, &n, META_DIR, &e);

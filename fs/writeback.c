@@ -100,25 +100,6 @@ int writeback_keep(struct inode *inode)
 	}
 }
 
-int writeback_keep_dir(struct fs *fs, uint64_t dir)
-{
-	struct inode **inodes;
-	size_t count;
-	int r = pending_inodes(fs, dir, &inodes, &count);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < count; i++) {
-		pthread_mutex_lock(&inodes[i]->lock);
-		bool closed = !inodes[i]->writers;
-		pthread_mutex_unlock(&inodes[i]->lock);
-		int e = closed ? writeback_keep(inodes[i]) : 0;
-		r = r ? r : e;
-		inode_put(inodes[i]);
-	}
-	free(inodes);
-	return r;
-}
-
 /* ---- trying again ---- */
 
 static void try_all(struct fs *fs)

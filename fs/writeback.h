@@ -30,8 +30,6 @@ struct writeback *writeback_stop(struct writeback *writeback);
 /* 0: what was changed so far is durable.  -EDQUOT: it is not, and has to wait for
  * its upload (W2).  Else the error of the last publish, or of the disk. */
 int writeback_keep(struct inode *inode);
-/* The same for all that was closed in a directory. */
-int writeback_keep_dir(struct fs *fs, uint64_t dir);
 
 /* Its local content is kept as of now: its row is in the journal. */
 void writeback_kept_locked(struct inode *inode);

@@ -9,7 +9,7 @@ import time
 import pytest
 from load import Load, lost, orphans
 
-ROUNDS = int(os.environ.get("TARDIGRADEFS_CRASH_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("TARDIGRADEFS_CRASH_ROUNDS", "5"))
 LOADS = 3
 MODES = {"default": {}, "exclusive": {"exclusive": True}, "writeback": {"writeback": True}}
 
